@@ -1,0 +1,1 @@
+//! The Container Runtime Interface: messages, services and their version history. No daemon code.

@@ -1,0 +1,6 @@
+//! Linux mechanisms for the node: cgroups, mounts, network namespaces, netlink, nftables and CNI.
+//!
+//! No CRI types, no async runtime: everything here blocks, and says so; callers choose the thread.
+
+pub mod cgroup;
+pub mod network;

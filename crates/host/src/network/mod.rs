@@ -1,0 +1,1 @@
+//! Pod networking: network namespaces, the built-in bridge, and CNI.

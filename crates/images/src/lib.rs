@@ -1,0 +1,1 @@
+//! Images: references, registries, layers, snapshots, the image index. No CRI types.

@@ -1,0 +1,3 @@
+//! The per-pod monitor. `cortend` uses [`protocol`] only; everything else is the `corten-monitor` program.
+
+pub mod protocol;

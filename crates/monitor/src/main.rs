@@ -1,0 +1,2 @@
+//! `corten-monitor`: one per pod.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `cortend`.
+fn main() {}
