@@ -1,0 +1,119 @@
+//! Connecting to a runtime's unix socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::{
+    node::node_client::NodeClient,
+    v1::{image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient},
+};
+
+/// The largest message either side sends, in bytes: what the kubelet allows.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// How long connecting may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint is not a unix socket's address.
+    #[error("endpoint {endpoint:?}: {reason}")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The socket cannot be connected to.
+    #[error("connect to {path}: {hint}", path = path.display(), hint = hint(source))]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Something accepted the connection and then did not behave as a gRPC server.
+    #[error("connect to {path}: {source}", path = path.display())]
+    Transport {
+        /// The socket.
+        path: PathBuf,
+        /// What went wrong.
+        source: tonic::transport::Error,
+    },
+}
+
+/// Says what an error of connect(2) means to the person who typed the path.
+fn hint(error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "no such socket (is the runtime running?)",
+        io::ErrorKind::ConnectionRefused => "nothing listens on it (has the runtime stopped?)",
+        io::ErrorKind::PermissionDenied => "permission denied (the socket usually belongs to root)",
+        io::ErrorKind::TimedOut => "the runtime does not accept the connection",
+        _ => return error.to_string(),
+    };
+    why.to_owned()
+}
+
+/// The socket path an endpoint names: `unix:///run/x.sock`, `unix:/run/x.sock` or a plain absolute path.
+///
+/// # Errors
+/// [`Error::Endpoint`] for another scheme or a path that is not absolute.
+pub fn socket_path(endpoint: &str) -> Result<PathBuf, Error> {
+    let refuse = |reason| Error::Endpoint { endpoint: endpoint.to_owned(), reason };
+    let path = match endpoint.strip_prefix("unix:") {
+        Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
+        None if endpoint.contains("://") => return Err(refuse("only unix sockets are supported (unix:///path)")),
+        None => endpoint,
+    };
+    if !path.starts_with('/') {
+        return Err(refuse("the socket's path must be absolute"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Connects to the runtime behind `endpoint` (see [`socket_path`]) within [`CONNECT_TIMEOUT`].
+///
+/// # Errors
+/// [`Error`], naming the socket, when the endpoint is malformed or nothing usable listens there.
+pub async fn connect(endpoint: &str) -> Result<Channel, Error> {
+    let path = socket_path(endpoint)?;
+    // The channel below reports a failed connect(2) wrapped three deep; asking first keeps the reason.
+    dial(&path).await.map_err(|source| Error::Connect { path: path.clone(), source })?;
+    // The address only becomes the `:authority`, for which a unix socket has nothing better than grpc-go's choice.
+    let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT);
+    let socket = path.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { dial(&socket).await.map(TokioIo::new) }
+    });
+    endpoint.connect_with_connector(connector).await.map_err(|source| Error::Transport { path, source })
+}
+
+async fn dial(path: &Path) -> io::Result<UnixStream> {
+    tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(path))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// A client of the CRI's RuntimeService that takes messages up to [`MAX_MESSAGE`].
+pub fn runtime(channel: Channel) -> RuntimeServiceClient<Channel> {
+    RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// A client of the CRI's ImageService that takes messages up to [`MAX_MESSAGE`].
+pub fn images(channel: Channel) -> ImageServiceClient<Channel> {
+    ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// A client of cortend's own service that takes messages up to [`MAX_MESSAGE`].
+pub fn node(channel: Channel) -> NodeClient<Channel> {
+    NodeClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}

@@ -1,0 +1,1 @@
+//! The CRI, release by release, as data.
