@@ -4,3 +4,4 @@
 
 pub mod cgroup;
 pub mod network;
+pub mod spawn;

@@ -1,0 +1,305 @@
+//! The daemon's configuration: one TOML file, every key optional, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::NetworkConfig;
+
+/// The name of the built-in launcher as a runtime handler.
+pub const BUILT_IN: &str = "corten";
+
+/// The file read when `--config` is not given, if it exists.
+pub const DEFAULT_PATH: &str = "/etc/corten/config.toml";
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where images and writable layers are kept. Survives a reboot.
+    pub root: PathBuf,
+    /// Where the records, sockets and files of running pods are kept. Should be a tmpfs.
+    pub state: PathBuf,
+    /// The unix socket on which the CRI is served (root only, mode 0660).
+    pub socket: PathBuf,
+    /// The `corten-monitor` program. Default: beside `cortend` itself, else from `PATH`.
+    pub monitor: Option<PathBuf>,
+    /// Where pods' network namespace files are.
+    pub netns_dir: PathBuf,
+    /// The runtime handler of pods that name none.
+    pub default_runtime: String,
+    /// Runtime handlers beside `corten`, the built-in launcher, by name.
+    pub runtimes: BTreeMap<String, RuntimeConfig>,
+    /// Images and registries.
+    pub registry: corten_images::Config,
+    /// The pod network.
+    pub network: NetworkConfig,
+    /// Cgroups.
+    pub cgroup: CgroupConfig,
+    /// Containers' logs.
+    pub container_log: ContainerLogConfig,
+    /// ExecSync.
+    pub exec: ExecConfig,
+    /// Seccomp.
+    pub seccomp: SeccompConfig,
+    /// The daemon's own log.
+    pub log: LogConfig,
+}
+
+/// A runtime handler: a program with runc's command line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// The program's absolute path.
+    pub binary: PathBuf,
+}
+
+/// Where containers are in the cgroup hierarchies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CgroupConfig {
+    /// A container's cgroup is `<prefix>-<id>` in its pod's; cAdvisor recognises runtimes by it.
+    pub prefix: String,
+    /// The parent of pods that name none.
+    pub default_parent: String,
+}
+
+/// How containers' logs are written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainerLogConfig {
+    /// The most bytes of a line before it is split into partial lines.
+    pub max_line: usize,
+}
+
+/// Limits of ExecSync.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecConfig {
+    /// The most bytes of output (both streams together) that one answer carries; more is read and dropped.
+    pub max_output: usize,
+    /// How long, in seconds, output is awaited after the process has ended while a child of it holds the pipe open.
+    pub drain_seconds: u64,
+}
+
+/// Seccomp profiles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SeccompConfig {
+    /// The directory that `Localhost` profiles must be in (the kubelet's `<root>/seccomp`).
+    pub localhost_root: PathBuf,
+}
+
+/// The daemon's own log, on standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A filter as `tracing-subscriber` reads it: a level, or `module=level` pairs. `RUST_LOG` overrides it.
+    pub filter: String,
+    /// The format.
+    pub format: LogFormat,
+}
+
+/// The log's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line of text an event.
+    Text,
+    /// A JSON object an event.
+    Json,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not valid TOML, has an unknown key, or a value of the wrong type.
+    #[error("{path}: {source}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A key has a value that cannot be.
+    #[error("{key} = {value:?}: {why}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// Why it cannot be.
+        why: &'static str,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root: "/var/lib/corten".into(),
+            state: "/run/corten".into(),
+            socket: "/run/corten/corten.sock".into(),
+            monitor: None,
+            netns_dir: "/run/netns".into(),
+            default_runtime: BUILT_IN.into(),
+            runtimes: BTreeMap::new(),
+            registry: corten_images::Config::default(),
+            network: NetworkConfig::default(),
+            cgroup: CgroupConfig::default(),
+            container_log: ContainerLogConfig::default(),
+            exec: ExecConfig::default(),
+            seccomp: SeccompConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for CgroupConfig {
+    fn default() -> Self {
+        Self { prefix: "corten".into(), default_parent: "/corten".into() }
+    }
+}
+
+impl Default for ContainerLogConfig {
+    fn default() -> Self {
+        Self { max_line: 16 * 1024 }
+    }
+}
+
+impl Default for ExecConfig {
+    fn default() -> Self {
+        Self { max_output: 16 * 1024 * 1024, drain_seconds: 2 }
+    }
+}
+
+impl ExecConfig {
+    /// [`ExecConfig::drain_seconds`] as a duration.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+impl Default for SeccompConfig {
+    fn default() -> Self {
+        Self { localhost_root: "/var/lib/kubelet/seccomp".into() }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration: `path` if given, else [`DEFAULT_PATH`] if it exists, else the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = match path {
+            Some(path) => path,
+            None if Path::new(DEFAULT_PATH).exists() => Path::new(DEFAULT_PATH),
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, path) in [
+            ("root", &self.root),
+            ("state", &self.state),
+            ("socket", &self.socket),
+            ("netns_dir", &self.netns_dir),
+            ("seccomp.localhost_root", &self.seccomp.localhost_root),
+        ] {
+            require(path.is_absolute(), key, path.display(), "must be an absolute path")?;
+        }
+        for (name, runtime) in &self.runtimes {
+            let key = format!("runtimes.{name}.binary");
+            require(name != BUILT_IN, "runtimes", name, "is the built-in launcher's own name")?;
+            require(runtime.binary.is_absolute(), &key, runtime.binary.display(), "must be an absolute path")?;
+        }
+        require(
+            self.default_runtime == BUILT_IN || self.runtimes.contains_key(&self.default_runtime),
+            "default_runtime",
+            &self.default_runtime,
+            "is not a configured runtime handler",
+        )?;
+        let prefix = &self.cgroup.prefix;
+        let plain = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        require(plain, "cgroup.prefix", prefix, "must be of letters, digits, '-' and '_'")?;
+        let parent = &self.cgroup.default_parent;
+        require(parent.starts_with('/'), "cgroup.default_parent", parent, "must begin with '/'")?;
+        let line = self.container_log.max_line;
+        require((256..=1 << 20).contains(&line), "container_log.max_line", line, "must be from 256 to 1048576")?;
+        let output = self.exec.max_output;
+        require(output <= 16 << 20, "exec.max_output", output, "must be at most 16777216, the CRI's largest message")
+    }
+}
+
+fn require(holds: bool, key: &str, value: impl ToString, why: &'static str) -> Result<(), ConfigError> {
+    if holds {
+        return Ok(());
+    }
+    Err(ConfigError::Value { key: key.to_owned(), value: value.to_string(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::load(Some(file.path()))
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(load("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_defaults_survive_being_written_and_read() {
+        assert_eq!(load(&toml::to_string(&Config::default()).unwrap()).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        for text in ["rooot = \"/x\"", "[network]\nmood = \"cni\"", "[runtimes.runc]\nbinary = \"/x\"\nroot = 1"] {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_key_and_value() {
+        for (text, key) in [
+            ("root = \"relative\"", "root"),
+            ("default_runtime = \"kata\"", "default_runtime"),
+            ("[runtimes.runc]\nbinary = \"runc\"", "runtimes.runc.binary"),
+            ("[runtimes.corten]\nbinary = \"/bin/runc\"", "runtimes"),
+            ("[cgroup]\nprefix = \"a/b\"", "cgroup.prefix"),
+            ("[container_log]\nmax_line = 1", "container_log.max_line"),
+        ] {
+            match load(text).unwrap_err() {
+                ConfigError::Value { key: found, .. } => assert_eq!(found, key),
+                other => panic!("{text}: {other}"),
+            }
+        }
+    }
+}

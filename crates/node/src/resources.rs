@@ -1,0 +1,214 @@
+//! Limits on what a container or a pod may use (`LinuxContainerResources`).
+
+use std::collections::BTreeMap;
+
+use corten_cri::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::check;
+use crate::error::Result;
+
+/// Limits as asked for; what is `None` was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// The CFS period in microseconds.
+    pub cpu_period: Option<u64>,
+    /// The CPU time per period in microseconds; -1 for no limit.
+    pub cpu_quota: Option<i64>,
+    /// The relative weight of the CPU time, in cgroup v1's terms (2 to 262144).
+    pub cpu_shares: Option<u64>,
+    /// Memory in bytes; -1 for no limit.
+    pub memory_limit: Option<i64>,
+    /// Memory and swap together in bytes; -1 for no limit.
+    pub memory_swap_limit: Option<i64>,
+    /// The badness that the OOM killer adds, -1000 to 1000.
+    pub oom_score_adj: i32,
+    /// The CPUs to run on, as in `0-3,7`.
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes to use, as in `0-1`.
+    pub cpuset_mems: Option<String>,
+    /// Limits on huge pages by page size.
+    pub hugepages: Vec<HugepageLimit>,
+    /// Contents for files of the cgroup, version 2 only.
+    pub unified: BTreeMap<String, String>,
+}
+
+/// The limit on huge pages of one size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HugepageLimit {
+    /// The page's size as the kernel names it: `64KB`, `2MB`, `1GB`.
+    pub page_size: String,
+    /// The limit in bytes.
+    pub limit: u64,
+}
+
+impl Resources {
+    /// Reads the proto message; `field` is its path in the request.
+    pub fn from_cri(field: &str, resources: v1::LinuxContainerResources) -> Result<Self> {
+        let v1::LinuxContainerResources {
+            cpu_period,
+            cpu_quota,
+            cpu_shares,
+            memory_limit_in_bytes,
+            oom_score_adj,
+            cpuset_cpus,
+            cpuset_mems,
+            hugepage_limits,
+            unified,
+            memory_swap_limit_in_bytes,
+        } = resources;
+        Ok(Self {
+            cpu_period: count(&format!("{field}.cpu_period"), cpu_period)?,
+            cpu_quota: limit(&format!("{field}.cpu_quota"), cpu_quota)?,
+            cpu_shares: count(&format!("{field}.cpu_shares"), cpu_shares)?,
+            memory_limit: limit(&format!("{field}.memory_limit_in_bytes"), memory_limit_in_bytes)?,
+            memory_swap_limit: limit(&format!("{field}.memory_swap_limit_in_bytes"), memory_swap_limit_in_bytes)?,
+            oom_score_adj: badness(&format!("{field}.oom_score_adj"), oom_score_adj)?,
+            cpuset_cpus: cpuset(&format!("{field}.cpuset_cpus"), cpuset_cpus)?,
+            cpuset_mems: cpuset(&format!("{field}.cpuset_mems"), cpuset_mems)?,
+            hugepages: hugepages(&format!("{field}.hugepage_limits"), hugepage_limits)?,
+            unified: cgroup_files(&format!("{field}.unified"), unified)?,
+        })
+    }
+}
+
+/// A count that is absent when 0.
+fn count(field: &str, value: i64) -> Result<Option<u64>> {
+    match u64::try_from(value) {
+        Ok(0) => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(check::invalid(field, &value.to_string(), "must not be negative")),
+    }
+}
+
+/// A limit that is absent when 0 and lifted when -1.
+fn limit(field: &str, value: i64) -> Result<Option<i64>> {
+    match value {
+        0 => Ok(None),
+        -1.. => Ok(Some(value)),
+        _ => Err(check::invalid(field, &value.to_string(), "must be -1 (no limit), 0 (not specified) or positive")),
+    }
+}
+
+fn badness(field: &str, value: i64) -> Result<i32> {
+    match i32::try_from(value) {
+        Ok(value @ -1000..=1000) => Ok(value),
+        _ => Err(check::invalid(field, &value.to_string(), "must be from -1000 to 1000")),
+    }
+}
+
+/// A list of numbers and ranges as the kernel's cpuset files take it.
+fn cpuset(field: &str, value: String) -> Result<Option<String>> {
+    let Some(value) = check::optional(field, value, check::MAX_PATH)? else { return Ok(None) };
+    match value.split(',').all(|range| is_cpu_range(range.trim())) {
+        true => Ok(Some(value)),
+        false => Err(check::invalid(field, &value, "is not a list of numbers and ranges such as 0-3,7")),
+    }
+}
+
+fn is_cpu_range(range: &str) -> bool {
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
+    match range.split_once('-') {
+        None => number(range).is_some(),
+        Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
+    }
+}
+
+fn hugepages(field: &str, limits: Vec<v1::HugepageLimit>) -> Result<Vec<HugepageLimit>> {
+    limits
+        .into_iter()
+        .enumerate()
+        .map(|(index, v1::HugepageLimit { page_size, limit })| {
+            let number = ["KB", "MB", "GB"].iter().find_map(|unit| page_size.strip_suffix(unit)).unwrap_or_default();
+            match number.parse::<u32>() {
+                Ok(1..) if !number.starts_with(['+', '0']) => Ok(HugepageLimit { page_size, limit }),
+                _ => Err(check::invalid(&format!("{field}[{index}].page_size"), &page_size, "is not a size such as 2MB")),
+            }
+        })
+        .collect()
+}
+
+/// Files of a controller only: the cgroup's own (`cgroup.procs`, `cgroup.kill`, ...) are the runtime's.
+fn cgroup_files(field: &str, files: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    for (file, content) in &files {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let of_controller = file.split_once('.').is_some_and(|(controller, rest)| {
+            !controller.is_empty() && !rest.is_empty() && controller != "cgroup"
+        });
+        if !of_controller || !file.bytes().all(plain) || file.len() > 255 {
+            return Err(check::invalid(field, file, "is not the name of a cgroup controller's file"));
+        }
+        check::text(&format!("{field}[{file}]"), content.clone(), check::MAX_PATH)?;
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(change: impl FnOnce(&mut v1::LinuxContainerResources)) -> Result<Resources> {
+        let mut message = v1::LinuxContainerResources::default();
+        change(&mut message);
+        Resources::from_cri("r", message)
+    }
+
+    #[test]
+    fn nothing_asked_is_nothing_set() {
+        assert_eq!(read(|_| ()).unwrap(), Resources::default());
+    }
+
+    #[test]
+    fn values_are_kept() {
+        let got = read(|r| {
+            r.cpu_period = 100_000;
+            r.cpu_quota = -1;
+            r.memory_limit_in_bytes = 1 << 30;
+            r.oom_score_adj = -997;
+            r.cpuset_cpus = "0-3,7".into();
+            r.hugepage_limits = vec![v1::HugepageLimit { page_size: "2MB".into(), limit: 0 }];
+            r.unified = BTreeMap::from([("memory.high".into(), "1048576".into())]);
+        })
+        .unwrap();
+        assert_eq!((got.cpu_period, got.cpu_quota, got.memory_limit), (Some(100_000), Some(-1), Some(1 << 30)));
+        assert_eq!((got.oom_score_adj, got.cpuset_cpus.as_deref()), (-997, Some("0-3,7")));
+        assert_eq!(got.hugepages, [HugepageLimit { page_size: "2MB".into(), limit: 0 }]);
+        assert_eq!(got.unified["memory.high"], "1048576");
+    }
+
+    #[test]
+    fn bad_values_are_refused_by_name() {
+        let bad: [(&str, fn(&mut v1::LinuxContainerResources)); 12] = [
+            ("r.cpu_period", |r| r.cpu_period = -1),
+            ("r.cpu_quota", |r| r.cpu_quota = -2),
+            ("r.cpu_shares", |r| r.cpu_shares = -1),
+            ("r.memory_limit_in_bytes", |r| r.memory_limit_in_bytes = i64::MIN),
+            ("r.memory_swap_limit_in_bytes", |r| r.memory_swap_limit_in_bytes = -5),
+            ("r.oom_score_adj", |r| r.oom_score_adj = 1001),
+            ("r.cpuset_cpus", |r| r.cpuset_cpus = "3-1".into()),
+            ("r.cpuset_mems", |r| r.cpuset_mems = "0\n".repeat(2)),
+            ("r.hugepage_limits[0].page_size", |r| {
+                r.hugepage_limits = vec![v1::HugepageLimit { page_size: "../2MB".into(), limit: 1 }];
+            }),
+            ("r.unified", |r| drop(r.unified.insert("../memory.max".into(), "1".into()))),
+            ("r.unified", |r| drop(r.unified.insert("cgroup.procs".into(), "1".into()))),
+            ("r.unified[memory.max]", |r| drop(r.unified.insert("memory.max".into(), "\0".into()))),
+        ];
+        for (field, change) in bad {
+            let error = read(change).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid {field} ")), "{field}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_cpuset_has_only_digits_dashes_commas_and_spaces(value in any::<String>()) {
+            if let Ok(Some(value)) = cpuset("f", value) {
+                prop_assert!(value.chars().all(|c| c.is_ascii_digit() || c == '-' || c == ',' || c.is_whitespace()));
+            }
+        }
+    }
+}
