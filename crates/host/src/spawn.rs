@@ -63,6 +63,9 @@ impl FileActions {
             // SAFETY: `actions.0` is initialised.
             check(unsafe { libc::posix_spawn_file_actions_adddup2(&mut actions.0, source.as_raw_fd(), target) })?;
         }
+        let first = i32::try_from(sources.len()).unwrap_or(i32::MAX);
+        // SAFETY: `actions.0` is initialised.
+        check(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&mut actions.0, first) })?;
         Ok(actions)
     }
 }
@@ -137,9 +140,9 @@ mod tests {
     fn descriptors_arrive_in_order_and_no_others() {
         let (first, second) = (io::pipe().unwrap(), io::pipe().unwrap());
         let (output, status) =
-            run("echo x >&4; ls /proc/self/fd | wc -l; exit 7", &[second.0.as_fd(), first.1.as_fd()]);
-        // 0 to 4, and the one `ls` has the directory open with.
-        assert_eq!((output.trim(), status), ("6", 7));
+            run("echo x >&4; ls /proc/self/fd | tr '\\n' ' '; exit 7", &[second.0.as_fd(), first.1.as_fd()]);
+        // 5 is what `ls` has the directory open with.
+        assert_eq!((output.trim(), status), ("0 1 2 3 4 5", 7));
         drop(first.1);
         let mut got = String::new();
         { first.0 }.read_to_string(&mut got).unwrap();
