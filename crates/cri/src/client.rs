@@ -3,11 +3,12 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::Mutex};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{
@@ -85,14 +86,23 @@ pub fn socket_path(endpoint: &str) -> Result<PathBuf, Error> {
 /// [`Error`], naming the socket, when the endpoint is malformed or nothing usable listens there.
 pub async fn connect(endpoint: &str) -> Result<Channel, Error> {
     let path = socket_path(endpoint)?;
-    // The channel below reports a failed connect(2) wrapped three deep; asking first keeps the reason.
-    dial(&path).await.map_err(|source| Error::Connect { path: path.clone(), source })?;
+    // The channel reports a failed connect(2) wrapped three deep; connecting before it exists keeps the reason. It
+    // dials by itself only to reconnect.
+    let stream = dial(&path).await.map_err(|source| Error::Connect { path: path.clone(), source })?;
+    let first = Arc::new(Mutex::new(Some(stream)));
     // The address only becomes the `:authority`, for which a unix socket has nothing better than grpc-go's choice.
     let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT);
     let socket = path.clone();
     let connector = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { dial(&socket).await.map(TokioIo::new) }
+        let (first, socket) = (first.clone(), socket.clone());
+        async move {
+            let ready = first.lock().await.take();
+            let stream = match ready {
+                Some(stream) => stream,
+                None => dial(&socket).await?,
+            };
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
     });
     endpoint.connect_with_connector(connector).await.map_err(|source| Error::Transport { path, source })
 }
@@ -116,4 +126,72 @@ pub fn images(channel: Channel) -> ImageServiceClient<Channel> {
 /// A client of cortend's own service that takes messages up to [`MAX_MESSAGE`].
 pub fn node(channel: Channel) -> NodeClient<Channel> {
     NodeClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder, service::TowerToHyperService};
+    use tonic::{body::Body, codegen::http};
+
+    use super::*;
+
+    async fn failure(endpoint: &str) -> String {
+        match connect(endpoint).await {
+            Ok(_) => panic!("connected to {endpoint}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn endpoints_are_unix_sockets() {
+        for endpoint in ["unix:///run/x.sock", "unix:/run/x.sock", "/run/x.sock"] {
+            assert_eq!(socket_path(endpoint).unwrap(), Path::new("/run/x.sock"), "{endpoint}");
+        }
+        for endpoint in ["", "x.sock", "unix://x.sock", "tcp://127.0.0.1:1", "http://localhost/run/x.sock"] {
+            assert!(socket_path(endpoint).is_err(), "{endpoint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none.sock").display().to_string();
+        assert_eq!(failure(&path).await, format!("connect to {path}: no such socket (is the runtime running?)"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_nobody_listens_on_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dead.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let path = path.display().to_string();
+        assert_eq!(
+            failure(&path).await,
+            format!("connect to {path}: nothing listens on it (has the runtime stopped?)")
+        );
+    }
+
+    /// Refuses every call, whatever the body is, after looking at the authority.
+    async fn refuse<B>(request: http::Request<B>) -> Result<http::Response<Body>, std::convert::Infallible> {
+        assert_eq!(request.uri().authority().map(http::uri::Authority::as_str), Some("localhost"));
+        Ok(tonic::Status::unimplemented("by the test").into_http())
+    }
+
+    #[tokio::test]
+    async fn a_call_reaches_the_server_with_authority_localhost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("live.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = TowerToHyperService::new(tower::service_fn(refuse));
+            Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+        });
+        let channel = connect(&format!("unix://{}", path.display())).await.unwrap();
+        let status = runtime(channel).version(crate::v1::VersionRequest::default()).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unimplemented, "by the test"));
+        server.abort();
+    }
 }
