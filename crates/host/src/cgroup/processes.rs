@@ -97,7 +97,7 @@ impl Cgroup {
     }
 
     /// A process with SIGKILL pending cannot fork, so a round that meets no new process was the last.
-    fn kill_one_by_one(&self) -> Result<(), Error> {
+    pub(super) fn kill_one_by_one(&self) -> Result<(), Error> {
         let mut killed = HashSet::new();
         for _ in 0..KILL_PASSES {
             let mut new = false;
