@@ -21,8 +21,13 @@ const SHOWN: usize = 256;
 
 /// An [`Error::Invalid`] that repeats no more of the value than a person can read.
 pub fn invalid(field: &str, value: &str, why: impl Into<String>) -> Error {
+    Error::invalid(field, shown(value), why)
+}
+
+/// As much of a value as an error repeats.
+pub fn shown(value: &str) -> &str {
     let end = value.char_indices().map(|(at, _)| at).find(|at| *at >= SHOWN).unwrap_or(value.len());
-    Error::invalid(field, value.get(..end).unwrap_or_default(), why)
+    value.get(..end).unwrap_or_default()
 }
 
 /// Something asked for that this runtime does not do.
@@ -115,7 +120,11 @@ pub fn map(field: &str, map: BTreeMap<String, String>, max_entry: usize) -> Resu
             return Err(invalid(field, value, "has an empty key"));
         }
         if size > max_entry {
-            return Err(invalid(field, key, format!("key and value are {size} bytes, more than the {max_entry} allowed")));
+            return Err(invalid(
+                field,
+                key,
+                format!("key and value are {size} bytes, more than the {max_entry} allowed"),
+            ));
         }
     }
     match total > MAX_MAP {

@@ -108,7 +108,8 @@ fn cpuset(field: &str, value: String) -> Result<Option<String>> {
 }
 
 fn is_cpu_range(range: &str) -> bool {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
     match range.split_once('-') {
         None => number(range).is_some(),
         Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
@@ -123,7 +124,9 @@ fn hugepages(field: &str, limits: Vec<v1::HugepageLimit>) -> Result<Vec<Hugepage
             let number = ["KB", "MB", "GB"].iter().find_map(|unit| page_size.strip_suffix(unit)).unwrap_or_default();
             match number.parse::<u32>() {
                 Ok(1..) if !number.starts_with(['+', '0']) => Ok(HugepageLimit { page_size, limit }),
-                _ => Err(check::invalid(&format!("{field}[{index}].page_size"), &page_size, "is not a size such as 2MB")),
+                _ => {
+                    Err(check::invalid(&format!("{field}[{index}].page_size"), &page_size, "is not a size such as 2MB"))
+                }
             }
         })
         .collect()
@@ -133,9 +136,9 @@ fn hugepages(field: &str, limits: Vec<v1::HugepageLimit>) -> Result<Vec<Hugepage
 fn cgroup_files(field: &str, files: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     for (file, content) in &files {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let of_controller = file.split_once('.').is_some_and(|(controller, rest)| {
-            !controller.is_empty() && !rest.is_empty() && controller != "cgroup"
-        });
+        let of_controller = file
+            .split_once('.')
+            .is_some_and(|(controller, rest)| !controller.is_empty() && !rest.is_empty() && controller != "cgroup");
         if !of_controller || !file.bytes().all(plain) || file.len() > 255 {
             return Err(check::invalid(field, file, "is not the name of a cgroup controller's file"));
         }

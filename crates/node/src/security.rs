@@ -257,7 +257,10 @@ mod tests {
         let default = NamespaceOptions::default();
         assert_eq!(NamespaceOptions::from_cri("n", None).unwrap(), default);
         assert_eq!(NamespaceOptions::from_cri("n", Some(v1::NamespaceOption::default())).unwrap(), default);
-        assert_eq!((default.network, default.ipc, default.pid), (PodNamespace::Pod, PodNamespace::Pod, PidNamespace::Pod));
+        assert_eq!(
+            (default.network, default.ipc, default.pid),
+            (PodNamespace::Pod, PodNamespace::Pod, PidNamespace::Pod)
+        );
     }
 
     #[test]
@@ -293,7 +296,8 @@ mod tests {
 
     #[test]
     fn the_new_profile_field_wins_over_the_deprecated_one() {
-        let message = |kind: i32, name: &str| Some(v1::SecurityProfile { profile_type: kind, localhost_ref: name.into() });
+        let message =
+            |kind: i32, name: &str| Some(v1::SecurityProfile { profile_type: kind, localhost_ref: name.into() });
         let read = |message, text: &str| SecurityProfile::from_cri("new", message, "old", text.into());
         assert_eq!(read(None, "").unwrap(), None);
         assert_eq!(read(None, "runtime/default").unwrap(), Some(SecurityProfile::RuntimeDefault));
@@ -301,7 +305,13 @@ mod tests {
         assert_eq!(read(None, "localhost//p").unwrap(), Some(SecurityProfile::Localhost("/p".into())));
         assert_eq!(read(message(1, ""), "runtime/default").unwrap(), Some(SecurityProfile::Unconfined));
         assert_eq!(read(message(2, "/p"), "").unwrap(), Some(SecurityProfile::Localhost("/p".into())));
-        for (message, text) in [(None, "nonsense"), (None, "localhost/"), (message(2, ""), ""), (message(0, "x"), ""), (message(7, ""), "")] {
+        for (message, text) in [
+            (None, "nonsense"),
+            (None, "localhost/"),
+            (message(2, ""), ""),
+            (message(0, "x"), ""),
+            (message(7, ""), ""),
+        ] {
             assert!(read(message, text).is_err());
         }
     }
