@@ -1,0 +1,54 @@
+//! Namespaces of a test's own.
+//!
+//! A test runs on a thread with a mount and a network namespace of its own, and so does everything it starts. What it
+//! would leave behind (mounts, links, nftables) can be listed exactly, no other test or program on the machine is in the
+//! way, and a failed test leaves no trace of them.
+
+use std::process::Command;
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    unistd::Uid,
+};
+
+/// Runs `body` on a new thread in a mount and a network namespace of its own. In the mount namespace `/` is shared, as it
+/// is under systemd, but nothing propagates from or to the machine's. In the network namespace loopback is up.
+///
+/// # Panics
+/// If `body` does, or if this is not root.
+pub fn isolated<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    assert!(Uid::effective().is_root(), "the end-to-end tests need root: they make namespaces, mounts and cgroups");
+    let thread = std::thread::Builder::new().name("lab".into()).spawn(|| {
+        enter_fresh();
+        body()
+    });
+    match thread.expect("start a thread").join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn enter_fresh() {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("unshare mount and network namespace");
+    for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+        mount(None::<&str>, "/", None::<&str>, propagation | MsFlags::MS_REC, None::<&str>)
+            .expect("change the propagation of /");
+    }
+    run("ip", &["link", "set", "lo", "up"]);
+}
+
+/// Runs a program to its end in this thread's namespaces and returns its standard output.
+///
+/// # Panics
+/// If it cannot be started or fails, with its standard error.
+pub fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("start {program}: {e}"));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

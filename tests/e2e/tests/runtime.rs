@@ -1,0 +1,162 @@
+//! What the daemon says about itself, what it refuses to start with, and what it does not do yet.
+
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    process::Command,
+};
+
+use corten_cri::v1::*;
+use corten_e2e::{
+    daemon::{Network, Setup},
+    lab, programs,
+};
+use tonic::Code;
+
+#[test]
+fn version_is_what_the_kubelet_insists_on() {
+    lab::test(Setup::default(), async |lab| {
+        let version = lab.cri.runtime().version(VersionRequest::default()).await.unwrap().into_inner();
+        assert_eq!(version.version, "0.1.0");
+        assert_eq!(version.runtime_api_version, "v1");
+        assert_eq!(version.runtime_name, "corten");
+        assert_eq!(version.runtime_version, env!("CARGO_PKG_VERSION"));
+    });
+}
+
+#[test]
+fn status_has_both_conditions_and_the_runtime_handlers() {
+    lab::test(Setup::default(), async |lab| {
+        let status = lab.cri.runtime().status(StatusRequest { verbose: true }).await.unwrap().into_inner();
+        let conditions = status.status.unwrap().conditions;
+        for kind in ["RuntimeReady", "NetworkReady"] {
+            let condition = conditions.iter().find(|condition| condition.r#type == kind).unwrap();
+            assert!(condition.status, "{condition:?}");
+        }
+        let handlers: Vec<&str> = status.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect();
+        for handler in ["", "corten", "runc"] {
+            assert!(handlers.contains(&handler), "{handler:?} is not in {handlers:?}");
+        }
+    });
+}
+
+#[test]
+fn without_a_cni_configuration_the_network_is_not_ready_and_says_where_it_looked() {
+    lab::test(Setup { network: Network::CniUnconfigured, ..Setup::default() }, async |lab| {
+        let status = lab.cri.runtime().status(StatusRequest::default()).await.unwrap().into_inner();
+        let conditions = status.status.unwrap().conditions;
+        let condition = |kind: &str| conditions.iter().find(|condition| condition.r#type == kind).unwrap().clone();
+        assert!(condition("RuntimeReady").status);
+        let network = condition("NetworkReady");
+        assert!(!network.status);
+        assert!(network.message.contains(&lab.paths.cni().display().to_string()), "{}", network.message);
+        let refused = lab.cri.run_pod(&lab.pod("offline"), "").await;
+        assert!(refused.is_err(), "a pod ran without a network: {refused:?}");
+    });
+}
+
+#[test]
+fn the_runtime_config_names_the_cgroup_driver() {
+    lab::test(Setup::default(), async |lab| {
+        let config = lab.cri.runtime().runtime_config(RuntimeConfigRequest::default()).await.unwrap().into_inner();
+        assert_eq!(config.linux.unwrap().cgroup_driver(), CgroupDriver::Cgroupfs);
+    });
+}
+
+#[test]
+fn the_socket_is_roots_alone() {
+    lab::test(Setup::default(), async |lab| {
+        let socket = fs::metadata(lab.paths.socket()).unwrap();
+        assert!(socket.file_type().is_socket());
+        assert_eq!((socket.mode() & 0o7777, socket.uid(), socket.gid()), (0o660, 0, 0));
+    });
+}
+
+/// Sends an empty request to each RPC and asserts the code that older and newer kubelets look for.
+macro_rules! assert_unimplemented {
+    ($client:expr, $($rpc:ident($request:ident)),+ $(,)?) => {
+        $(
+            let code = $client.$rpc($request::default()).await.err().map(|status| status.code());
+            assert_eq!(code, Some(Code::Unimplemented), stringify!($rpc));
+        )+
+    };
+}
+
+#[test]
+fn what_is_not_built_yet_says_unimplemented() {
+    lab::test(Setup::default(), async |lab| {
+        let mut runtime = lab.cri.runtime();
+        assert_unimplemented!(
+            runtime,
+            exec(ExecRequest),
+            attach(AttachRequest),
+            port_forward(PortForwardRequest),
+            pod_sandbox_stats(PodSandboxStatsRequest),
+            list_pod_sandbox_stats(ListPodSandboxStatsRequest),
+            checkpoint_container(CheckpointContainerRequest),
+            get_container_events(GetEventsRequest),
+            list_metric_descriptors(ListMetricDescriptorsRequest),
+            list_pod_sandbox_metrics(ListPodSandboxMetricsRequest),
+            update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
+            stream_pod_sandboxes(StreamPodSandboxesRequest),
+            stream_containers(StreamContainersRequest),
+            stream_container_stats(StreamContainerStatsRequest),
+            stream_pod_sandbox_stats(StreamPodSandboxStatsRequest),
+            stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest),
+            checkpoint_pod(CheckpointPodRequest),
+            restore_pod(RestorePodRequest),
+        );
+        assert_unimplemented!(lab.cri.images(), stream_images(StreamImagesRequest));
+    });
+}
+
+/// Runs `cortend` with a configuration that it must refuse; its standard error.
+fn refused(text: Option<&str>) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    if let Some(text) = text {
+        fs::write(&file, text).unwrap();
+    }
+    let output = Command::new(programs::built("cortend")).arg("--config").arg(&file).output().unwrap();
+    assert!(!output.status.success(), "cortend accepted {text:?}");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("config.toml") || text.is_some(), "the file is not named: {error}");
+    error
+}
+
+#[test]
+fn a_bad_configuration_is_refused_by_key_and_value() {
+    for (text, words) in [
+        ("rooot = \"/x\"", ["rooot", "unknown"]),
+        ("root = \"relative\"", ["root", "relative"]),
+        ("[network]\nmode = \"magic\"", ["mode", "magic"]),
+        ("[network]\nbridges = 1", ["bridges", "unknown"]),
+        ("default_runtime = \"kata\"", ["default_runtime", "kata"]),
+        ("[runtimes.x]\nbinary = \"runc\"", ["runtimes.x.binary", "runc"]),
+        ("root = 5", ["root", "5"]),
+        ("root = ", ["root", "config.toml"]),
+    ] {
+        let error = refused(Some(text));
+        for word in words {
+            assert!(error.contains(word), "{text:?}: {word:?} is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_configuration_file_is_refused_by_name() {
+    assert!(refused(None).contains("config.toml"));
+}
+
+#[test]
+fn a_second_daemon_with_the_same_state_is_refused() {
+    lab::test(Setup::default(), async |lab| {
+        let second = Command::new(programs::built("cortend")).arg("--config").arg(lab.paths.config()).output().unwrap();
+        assert!(!second.status.success());
+        assert!(!second.stderr.is_empty(), "no word about why");
+        // The first one is still there, and still reachable.
+        lab.cri.runtime().version(VersionRequest::default()).await.unwrap();
+        let again = corten_e2e::cri::Cri::connect(&lab.paths.socket()).await;
+        again.runtime().version(VersionRequest::default()).await.unwrap();
+    });
+}
