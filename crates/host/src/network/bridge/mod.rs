@@ -1,0 +1,348 @@
+//! The built-in pod network of one node: a bridge, a veth pair for each pod, addresses from a pool, masquerade and host
+//! ports. Everything through netlink, in this process.
+//!
+//! What is allocated is written down before it is made, one file for each pod, so a killed daemon loses and leaks
+//! nothing. A pod that leaves is taken off the host ports at once; its veth ends with its network namespace, which the
+//! kernel does in its own time, and its address and host ports are given out again only when the veth is gone.
+
+mod config;
+mod error;
+mod forwarding;
+mod pool;
+mod ports;
+mod record;
+mod subnet;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use config::BridgeConfig;
+pub use error::Error;
+use record::{Phase, Record, Store};
+pub use subnet::{InvalidSubnet, Subnet};
+
+use super::link::{self, Link, Veth};
+use super::netlink::Socket;
+use super::{Attached, POD_INTERFACE, PodNetwork, netns};
+
+const ALIAS: &str = "corten:";
+
+/// The built-in bridge, opened. It can be shared by threads; one pod at a time is attached or detached.
+#[derive(Debug)]
+pub struct Bridge {
+    config: BridgeConfig,
+    store: Mutex<Store>,
+}
+
+impl Bridge {
+    /// Creates the bridge device and the nftables table where they are missing, and reads what is allocated from the
+    /// files under `state_dir`.
+    ///
+    /// Turns on IPv4 forwarding (and IPv6 forwarding where an IPv6 subnet is configured) on this host.
+    pub fn open(config: BridgeConfig, state_dir: &Path) -> Result<Self, Error> {
+        config.validate()?;
+        let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), config };
+        let store = bridge.lock();
+        bridge.ensure_link(&mut Socket::route()?)?;
+        bridge.install_table(&store)?;
+        drop(store);
+        Ok(bridge)
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &BridgeConfig {
+        &self.config
+    }
+
+    /// Gives the pod its interface, addresses, routes and host ports. The namespace must exist.
+    ///
+    /// A host port that another pod holds, or an exhausted pool, is an error before anything is made. After any other
+    /// error everything is undone. Attaching an id anew undoes what it had.
+    pub fn attach(&self, pod: &PodNetwork) -> Result<Attached, Error> {
+        record::validate_id(&pod.id)?;
+        let host_ports = ports::normalize(&pod.host_ports)?;
+        let mac = pod.mac.as_deref().map(config::parse_mac).transpose()?;
+        let namespace = netns::open(&pod.netns)?;
+        let mut store = self.lock();
+        let mut socket = Socket::route()?;
+        if let Some(earlier) = store.get(&pod.id).cloned() {
+            self.evict(&mut store, &mut socket, &earlier)?;
+        }
+        self.settle(&mut store, &mut socket)?;
+        self.free_ports(&mut store, &mut socket, &host_ports)?;
+        let bridge = self.ensure_link(&mut socket)?;
+        let ips = self.allocate(&mut store, &mut socket)?;
+        let mac = mac.unwrap_or_else(|| config::mac_of(&ips));
+        let record = Record::new(pod, link_name(&pod.id), ips, host_ports);
+        store.put(&record)?;
+        let connected = self
+            .connect(&mut socket, &bridge, &record, mac, namespace.as_fd(), pod)
+            .and_then(|()| self.open_ports(&store, &record));
+        if let Err(error) = connected {
+            // Best effort: what is left is collected later, and the first error is the one to tell.
+            let _ = self.evict(&mut store, &mut socket, &record);
+            return Err(error);
+        }
+        Ok(Attached {
+            interface: POD_INTERFACE.to_owned(),
+            ips: record.ips,
+            mac: Some(config::format_mac(mac)),
+            gateways: self.config.subnets.iter().map(Subnet::gateway).collect(),
+            dns: super::Dns::default(),
+        })
+    }
+
+    /// Takes the pod off its host ports, and lets its address go as soon as its veth is gone.
+    ///
+    /// Does not wait for that: the veth ends with the pod's namespace, which the caller removes next. Idempotent.
+    pub fn detach(&self, id: &str) -> Result<(), Error> {
+        record::validate_id(id)?;
+        let mut store = self.lock();
+        let mut socket = Socket::route()?;
+        match store.get(id).cloned() {
+            Some(mut record) => {
+                if !record.host_ports.is_empty() {
+                    self.close_ports(|owner| owner != id)?;
+                }
+                record.phase = Phase::Leaving;
+                store.put(&record)?;
+            }
+            None => {
+                self.close_ports(|owner| owner != id)?;
+                self.delete_own_link(&mut socket, id)?;
+            }
+        }
+        self.settle(&mut store, &mut socket)
+    }
+
+    /// Repairs the bridge device and the table if somebody removed them, and returns warnings about what may keep
+    /// pods from communicating: another table that drops forwarded packets, a route that overlaps.
+    pub fn status(&self) -> Result<Vec<String>, Error> {
+        let store = self.lock();
+        let mut socket = Socket::route()?;
+        let bridge = self.ensure_link(&mut socket)?;
+        if !super::nft::table_exists(&mut Socket::netfilter()?, &self.config.name)? {
+            self.install_table(&store)?;
+        }
+        drop(store);
+        let mut warnings = forwarding::overlapping_routes(&mut socket, &self.config.subnets, bridge.index)?;
+        warnings.extend(forwarding::dropped_by_others(&self.config.name)?);
+        Ok(warnings)
+    }
+
+    /// Removes what belongs to none of these pods: links, addresses, host ports. Returns the ids of those it removed.
+    pub fn collect(&self, live: &[String]) -> Result<Vec<String>, Error> {
+        let mut store = self.lock();
+        let mut socket = Socket::route()?;
+        let is_live = |id: &str| live.iter().any(|live| live == id);
+        let mut collected = Vec::new();
+        for record in store.all().filter(|record| !is_live(&record.id)).cloned().collect::<Vec<_>>() {
+            self.evict(&mut store, &mut socket, &record)?;
+            collected.push(record.id);
+        }
+        for link in self.ports_of_bridge(&mut socket)? {
+            if let Some(id) = link.alias.as_deref().and_then(|alias| alias.strip_prefix(ALIAS))
+                && !is_live(id)
+            {
+                link::delete_link(&mut socket, &link.name)?;
+                collected.push(id.to_owned());
+            }
+        }
+        self.close_ports(is_live)?;
+        Ok(collected)
+    }
+
+    /// Removes the bridge and the table if no pod is attached. True where they are gone.
+    pub fn close(&self) -> Result<bool, Error> {
+        let mut store = self.lock();
+        let mut socket = Socket::route()?;
+        let leaving: Vec<Record> = store.all().filter(|r| r.phase == Phase::Leaving).cloned().collect();
+        for record in leaving {
+            self.evict(&mut store, &mut socket, &record)?;
+        }
+        if store.all().next().is_some() || !self.ports_of_bridge(&mut socket)?.is_empty() {
+            return Ok(false);
+        }
+        table::remove(&mut Socket::netfilter()?, &self.config.name)?;
+        link::delete_link(&mut socket, &self.config.name)?;
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        // What is in memory mirrors the files and is written after them, so a panic elsewhere leaves it usable.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(
+        &self,
+        socket: &mut Socket,
+        bridge: &Link,
+        record: &Record,
+        mac: [u8; 6],
+        namespace: std::os::fd::BorrowedFd<'_>,
+        pod: &PodNetwork,
+    ) -> Result<(), Error> {
+        let veth = Veth {
+            name: &record.link,
+            bridge: bridge.index,
+            mtu: bridge.mtu,
+            peer: POD_INTERFACE,
+            peer_mac: mac,
+            peer_namespace: namespace,
+        };
+        link::create_veth(socket, &veth)?;
+        link::set_port(socket, &record.link, bridge.index, &format!("{ALIAS}{}", record.id))?;
+        netns::enter(&pod.netns, || self.configure_pod_end(&record.ips))?
+    }
+
+    fn configure_pod_end(&self, ips: &[IpAddr]) -> Result<(), Error> {
+        forwarding::ignore_router_advertisements(POD_INTERFACE)?;
+        let mut socket = Socket::route()?;
+        let missing = || Error::LinkMissing { link: POD_INTERFACE.to_owned() };
+        let pod_end = link::find_link(&mut socket, POD_INTERFACE)?.ok_or_else(missing)?;
+        for (ip, subnet) in ips.iter().zip(&self.config.subnets) {
+            link::add_address(&mut socket, pod_end.index, *ip, subnet.prefix())?;
+            link::add_default_route(&mut socket, pod_end.index, subnet.gateway())?;
+        }
+        Ok(())
+    }
+
+    /// Finds the bridge device, or makes it, with its addresses and this host's forwarding.
+    fn ensure_link(&self, socket: &mut Socket) -> Result<Link, Error> {
+        let name = &self.config.name;
+        match link::find_link(socket, name)? {
+            Some(found) if found.kind.as_deref() == Some("bridge") => return Ok(found),
+            Some(_) => return Err(Error::NotABridge { name: name.clone() }),
+            None => {}
+        }
+        let gateways: Vec<IpAddr> = self.config.subnets.iter().map(Subnet::gateway).collect();
+        let mtu = match self.config.mtu {
+            Some(mtu) => mtu,
+            None => forwarding::mtu_of_default_route(socket)?,
+        };
+        link::create_bridge(socket, name, config::mac_of(&gateways), mtu)?;
+        let made = self.set_up_link(socket);
+        if made.is_err() {
+            // Best effort: half a bridge would be taken for a whole one.
+            let _ = link::delete_link(socket, name);
+        }
+        made
+    }
+
+    fn set_up_link(&self, socket: &mut Socket) -> Result<Link, Error> {
+        let name = &self.config.name;
+        let missing = || Error::LinkMissing { link: name.clone() };
+        let found = link::find_link(socket, name)?.ok_or_else(missing)?;
+        for subnet in &self.config.subnets {
+            link::add_address(socket, found.index, subnet.gateway(), subnet.prefix())?;
+        }
+        forwarding::ignore_router_advertisements(name)?;
+        forwarding::turn_on(name, &self.config.subnets)?;
+        self.adopt_ports(socket, found.index)?;
+        Ok(found)
+    }
+
+    /// Pods outlive a bridge that somebody deleted; the new one takes their links over.
+    fn adopt_ports(&self, socket: &mut Socket, bridge: u32) -> Result<(), Error> {
+        let orphans = link::list_links(socket)?.into_iter().filter(|link| link.master.is_none());
+        for link in orphans {
+            if let Some(alias) = link.alias.as_deref().filter(|alias| alias.starts_with(ALIAS)) {
+                link::set_port(socket, &link.name, bridge, alias)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn install_table(&self, store: &Store) -> Result<(), Error> {
+        let attached = store.all().filter(|record| record.phase == Phase::Attached);
+        let elements: Vec<table::Placed> =
+            attached.flat_map(|r| table::elements(&r.id, &r.host_ports, &r.ips)).collect();
+        Ok(table::install(&mut Socket::netfilter()?, &self.config.name, &self.config.subnets, &elements)?)
+    }
+
+    fn open_ports(&self, store: &Store, record: &Record) -> Result<(), Error> {
+        let elements = table::elements(&record.id, &record.host_ports, &record.ips);
+        match table::add(&mut Socket::netfilter()?, &self.config.name, &elements) {
+            // Somebody flushed the whole ruleset: put ours back, this pod's ports included.
+            Err(e) if e.is(libc::ENOENT) => self.install_table(store),
+            done => Ok(done?),
+        }
+    }
+
+    fn close_ports(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        Ok(table::retain(&mut Socket::netfilter()?, &self.config.name, wanted)?)
+    }
+
+    /// Forgets the leaving pods whose veth is gone.
+    fn settle(&self, store: &mut Store, socket: &mut Socket) -> Result<(), Error> {
+        let leaving: Vec<Record> = store.all().filter(|r| r.phase == Phase::Leaving).cloned().collect();
+        for record in leaving {
+            if link::find_link(socket, &record.link)?.is_none() {
+                store.remove(&record.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all that a pod has, now, and waits for it.
+    fn evict(&self, store: &mut Store, socket: &mut Socket, record: &Record) -> Result<(), Error> {
+        if !record.host_ports.is_empty() {
+            self.close_ports(|owner| owner != record.id)?;
+        }
+        link::delete_link(socket, &record.link)?;
+        store.remove(&record.id)
+    }
+
+    /// Deletes the link of a pod that nothing is written about, if the link is ours.
+    fn delete_own_link(&self, socket: &mut Socket, id: &str) -> Result<(), Error> {
+        let name = link_name(id);
+        let found = link::find_link(socket, &name)?;
+        if found.is_some_and(|link| link.alias.as_deref() == Some(&format!("{ALIAS}{id}"))) {
+            link::delete_link(socket, &name)?;
+        }
+        Ok(())
+    }
+
+    fn ports_of_bridge(&self, socket: &mut Socket) -> Result<Vec<Link>, Error> {
+        let Some(bridge) = link::find_link(socket, &self.config.name)? else { return Ok(Vec::new()) };
+        Ok(link::list_links(socket)?.into_iter().filter(|link| link.master == Some(bridge.index)).collect())
+    }
+
+    /// Makes sure that nobody holds these host ports; pods that are leaving are made to.
+    fn free_ports(&self, store: &mut Store, socket: &mut Socket, wanted: &[super::HostPort]) -> Result<(), Error> {
+        while let Some((port, holder)) = ports::conflict(wanted, store.all()) {
+            if holder.phase == Phase::Attached {
+                return Err(Error::HostPortTaken { port: ports::describe(&port), holder: holder.id.clone() });
+            }
+            let holder = holder.clone();
+            self.evict(store, socket, &holder)?;
+        }
+        Ok(())
+    }
+
+    /// One address of each subnet. Where a pool is exhausted, pods that are leaving are made to.
+    fn allocate(&self, store: &mut Store, socket: &mut Socket) -> Result<Vec<IpAddr>, Error> {
+        if let Some(ips) = pool::next(&self.config.subnets, store) {
+            return Ok(ips);
+        }
+        let leaving: Vec<Record> = store.all().filter(|r| r.phase == Phase::Leaving).cloned().collect();
+        for record in leaving {
+            self.evict(store, socket, &record)?;
+        }
+        let exhausted = || Error::PoolExhausted {
+            subnets: self.config.subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            pods: store.all().count(),
+        };
+        pool::next(&self.config.subnets, store).ok_or_else(exhausted)
+    }
+}
+
+/// The host's end of a pod's veth: derived from the id, and at most 15 bytes.
+fn link_name(id: &str) -> String {
+    format!("veth{}", id.chars().take(11).collect::<String>())
+}

@@ -1,0 +1,138 @@
+//! A pod's network namespace: one bind-mounted file, as `ip netns` and CNI plugins expect it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FsWord};
+use rustix::mount::UnmountFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+use super::{link, netlink};
+
+const NSFS_MAGIC: FsWord = 0x6e73_6673;
+
+/// Why a network namespace could not be made, entered or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("network namespace {}: {operation}: {source}", path.display())]
+    Io {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// The errno.
+        source: io::Error,
+    },
+    /// Loopback could not be brought up.
+    #[error("network namespace {}: {source}", path.display())]
+    Loopback {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: netlink::Error,
+    },
+    /// There is a namespace at that path already: somebody else's, or one that was not removed.
+    #[error("network namespace {}: there is one already", path.display())]
+    Exists {
+        /// The namespace's file.
+        path: PathBuf,
+    },
+    /// The thread that worked inside the namespace panicked.
+    #[error("network namespace {}: the work inside it panicked", path.display())]
+    Panicked {
+        /// The namespace's file.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    fn io<E: Into<io::Error>>(path: &Path, operation: &'static str) -> impl FnOnce(E) -> Self {
+        move |e| Error::Io { path: path.to_owned(), operation, source: e.into() }
+    }
+}
+
+/// Makes a network namespace, brings its loopback up, and keeps it alive by a bind mount on `path`.
+///
+/// An empty file that an interrupted create left there is used; a namespace that is there already is an error. The
+/// directory is made if need be, without a mount of its own: what is created here is the only mount.
+pub fn create(path: &Path) -> Result<(), Error> {
+    if exists(path) {
+        return Err(Error::Exists { path: path.to_owned() });
+    }
+    if let Some(directory) = path.parent() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
+        made.map_err(Error::io(path, "create its directory"))?;
+    }
+    let file = OpenOptions::new().write(true).create(true).mode(0o444).custom_flags(libc::O_NOFOLLOW).open(path);
+    file.map_err(Error::io(path, "create the file"))?;
+    let made = on_a_thread(path, || make(path));
+    if made.is_err() {
+        // Best effort: the first error is the one to tell.
+        let _ = remove(path);
+    }
+    made
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    unshare_network().map_err(Error::io(path, "unshare"))?;
+    link::bring_up_loopback().map_err(|source| Error::Loopback { path: path.to_owned(), source })?;
+    rustix::mount::mount_bind("/proc/thread-self/ns/net", path).map_err(Error::io(path, "bind mount"))
+}
+
+/// Removes a network namespace's mount and file. What is gone already is fine.
+///
+/// The namespace itself ends with the last process and descriptor in it.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    // A file can be mounted on more than once when two creates raced; EINVAL says that there is no mount (left).
+    loop {
+        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => break,
+            Err(e) => return Err(Error::io(path, "unmount")(e)),
+        }
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "remove the file")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// True where `path` is a namespace and not merely a file that was to become one.
+pub fn exists(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == NSFS_MAGIC)
+}
+
+/// Runs `work` inside the network namespace at `path`, on a thread of its own.
+///
+/// What `work` opens stays in that namespace. The calling thread does not change.
+pub fn enter<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    let namespace = open(path)?;
+    on_a_thread(path, || {
+        let kind = Some(LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).map_err(Error::io(path, "enter"))?;
+        Ok(work())
+    })
+}
+
+/// Opens the namespace, which keeps it alive for as long as the descriptor is open.
+pub fn open(path: &Path) -> Result<File, Error> {
+    let file = rustix::fs::openat(CWD, path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, 0.into());
+    file.map(File::from).map_err(Error::io(path, "open"))
+}
+
+fn on_a_thread<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, work);
+        let thread = thread.map_err(Error::io(path, "start a thread"))?;
+        thread.join().unwrap_or_else(|_| Err(Error::Panicked { path: path.to_owned() }))
+    })
+}
+
+fn unshare_network() -> io::Result<()> {
+    // SAFETY: a network namespace is the thread's own; nothing else in the process is affected.
+    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?)
+}
