@@ -1,3 +1,17 @@
 //! The per-pod monitor. `cortend` uses [`protocol`] only; everything else is the `corten-monitor` program.
 
+pub mod connection;
+pub mod container;
+pub mod external;
+pub mod fork;
+pub mod launch;
+pub mod launcher;
+pub mod log;
+pub mod monitor;
+pub mod packet;
+pub mod pod;
 pub mod protocol;
+pub mod reactor;
+pub mod reap;
+pub mod report;
+pub mod start;

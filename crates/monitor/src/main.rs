@@ -1,2 +1,5 @@
 //! `corten-monitor`: one per pod.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    corten_monitor::start::main(std::env::args_os())
+}

@@ -1,0 +1,185 @@
+//! Launching by an external, runc-compatible program.
+//!
+//! Everything here runs in a short-lived child. The container's root has to be mounted for such a program: it is, in a
+//! mount namespace that only the child and the container have, so that the host's mount table never shows it.
+
+mod command;
+mod console;
+mod root;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
+
+use self::command::{Command, Streams};
+use self::console::Console;
+use crate::launch::{bad, node};
+use crate::launcher::{PodHandles, Started, Stdio};
+use crate::protocol::{CallError, Exec, Launch, POD_SHM};
+use crate::report::Runtime;
+
+/// A container of an external runtime.
+#[derive(Debug, Clone, Copy)]
+pub struct External<'a> {
+    /// The runtime.
+    pub runtime: &'a Runtime,
+    /// The container's id.
+    pub id: &'a str,
+}
+
+impl External<'_> {
+    /// Below it the container's root and its `/dev/shm` are mounted.
+    fn mounts(&self) -> PathBuf {
+        self.runtime.mounts.join(self.id)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.mounts().join("rootfs")
+    }
+
+    fn shm(&self) -> PathBuf {
+        self.mounts().join("shm")
+    }
+}
+
+/// Creates and starts a container; its init becomes the monitor's child when the runtime has ended.
+///
+/// # Errors
+/// The step that failed, with what the runtime says. Nothing of the container is left then.
+pub fn launch(
+    container: External<'_>,
+    plan: &Launch,
+    pod: &PodHandles<'_>,
+    stdio: Option<Stdio>,
+) -> Result<Started, CallError> {
+    let launched = create_and_start(container, plan, pod, stdio);
+    if launched.is_err() {
+        delete(container);
+    }
+    launched
+}
+
+fn create_and_start(
+    container: External<'_>,
+    plan: &Launch,
+    pod: &PodHandles<'_>,
+    stdio: Option<Stdio>,
+) -> Result<Started, CallError> {
+    root::mount(&plan.root, &container.root(), &container.runtime.mounts)?;
+    if uses_shm(&plan.spec) {
+        let namespace = pod.shm_ns.ok_or_else(|| bad("the pod has no /dev/shm of its own".to_owned()))?;
+        root::mount_shm(namespace, &container.shm())?;
+    }
+    let bundle = &container.runtime.bundle;
+    write_json(&bundle.join("config.json"), &spec_for(container, plan.spec.clone(), pod))?;
+    let console = if stdio.is_none() { Some(Console::listen(bundle)?) } else { None };
+    let pid_file = bundle.join("init.pid");
+    let mut create = Command::new(container.runtime, &bundle.join("log.json"));
+    create.argument("create").argument("--bundle").argument(bundle).argument("--pid-file").argument(&pid_file);
+    if let Some(console) = &console {
+        create.argument("--console-socket").argument(console.path());
+    }
+    create.argument(container.id).run("create", stdio.map_or(Streams::None, Streams::Given))?;
+    let console = console.map(Console::receive).transpose()?;
+    let pid = read_pid(&pid_file)?;
+    let mut start = Command::new(container.runtime, &bundle.join("log.json"));
+    start.argument("start").argument(container.id).run("start", Streams::None)?;
+    Ok(Started { pid, console })
+}
+
+/// Runs the process `id` in a container.
+///
+/// # Errors
+/// The step that failed, with what the runtime says.
+pub fn exec(container: External<'_>, id: &str, plan: &Exec, stdio: Option<Stdio>) -> Result<Started, CallError> {
+    let directory = container.runtime.bundle.join(format!("exec-{id}"));
+    fs::create_dir_all(&directory).map_err(|error| node("exec", format!("{}: {error}", directory.display())))?;
+    let started = exec_from(container, &directory, plan, stdio);
+    if let Err(error) = fs::remove_dir_all(&directory) {
+        eprintln!("{}: {error}", directory.display());
+    }
+    started
+}
+
+fn exec_from(
+    container: External<'_>,
+    directory: &Path,
+    plan: &Exec,
+    stdio: Option<Stdio>,
+) -> Result<Started, CallError> {
+    let (process_file, pid_file) = (directory.join("process.json"), directory.join("pid"));
+    let mut process: Process = plan.process.clone();
+    process.set_terminal(Some(plan.terminal));
+    write_json(&process_file, &process)?;
+    let console = if plan.terminal { Some(Console::listen(directory)?) } else { None };
+    let mut command = Command::new(container.runtime, &directory.join("log.json"));
+    command.argument("exec").argument("--detach").argument("--process").argument(&process_file);
+    command.argument("--pid-file").argument(&pid_file);
+    if let Some(console) = &console {
+        command.argument("--console-socket").argument(console.path());
+    }
+    command.argument(container.id).run("exec", stdio.map_or(Streams::None, Streams::Given))?;
+    let console = console.map(Console::receive).transpose()?;
+    Ok(Started { pid: read_pid(&pid_file)?, console })
+}
+
+/// Has the runtime forget a container, killing what is left of it, and removes the places of its mounts.
+pub fn delete(container: External<'_>) {
+    let mut command = Command::new(container.runtime, &container.runtime.bundle.join("delete.json"));
+    if let Err(error) =
+        command.argument("delete").argument("--force").argument(container.id).run("delete", Streams::None)
+    {
+        eprintln!("container {}: {error}", container.id);
+    }
+    for directory in [container.root(), container.shm(), container.mounts()] {
+        // In the child that launched it the root is still mounted, which must not stop the removal.
+        let _ = rustix::mount::unmount(&directory, rustix::mount::UnmountFlags::DETACH);
+        match fs::remove_dir(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => eprintln!("{}: {error}", directory.display()),
+            _ => {}
+        }
+    }
+}
+
+fn uses_shm(spec: &Spec) -> bool {
+    spec.mounts().as_ref().is_some_and(|mounts| mounts.iter().any(is_shm))
+}
+
+fn is_shm(mount: &Mount) -> bool {
+    mount.source().as_deref() == Some(Path::new(POD_SHM))
+}
+
+/// The specification as the runtime can read it: with paths instead of what only the monitor knows.
+fn spec_for(container: External<'_>, mut spec: Spec, pod: &PodHandles<'_>) -> Spec {
+    let mut root = spec.root().clone().unwrap_or_default();
+    root.set_path(container.root());
+    spec.set_root(Some(root));
+    if let Some(mounts) = spec.mounts_mut() {
+        for mount in mounts.iter_mut().filter(|mount| is_shm(mount)) {
+            mount.set_source(Some(container.shm()));
+        }
+    }
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if let Some(init) = pod.init_pid
+            && namespace.typ() == LinuxNamespaceType::Pid
+            && namespace.path().is_none()
+        {
+            namespace.set_path(Some(format!("/proc/{init}/ns/pid").into()));
+        }
+    }
+    spec
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), CallError> {
+    let text = serde_json::to_vec(value).map_err(|error| node("bundle", format!("{}: {error}", path.display())))?;
+    fs::write(path, text).map_err(|error| node("bundle", format!("{}: {error}", path.display())))
+}
+
+/// The process id that the runtime has written. It is to be the monitor's child by now.
+fn read_pid(path: &Path) -> Result<i32, CallError> {
+    let failed = |error: String| node("pid file", format!("{}: {error}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    text.trim().parse().map_err(|_| failed(format!("{text:?} is not a process id")))
+}

@@ -1,0 +1,173 @@
+//! Processes that have ended.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use corten_host::cgroup::Cgroup;
+
+use super::tasks::Purpose;
+use super::{Due, Monitor};
+use crate::container::{Container, State};
+use crate::external::{self, External};
+use crate::log::Command;
+use crate::protocol::{Exit, Message};
+use crate::reap::{self, Ended};
+use crate::report::Runtime;
+
+/// How long a container's exit is kept back for its last output to be written, and for an external runtime to forget it.
+/// Reading what a process has left in its pipes takes no time: this is for a disk that hangs.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
+
+/// The most exits kept of processes that nobody has claimed yet.
+const MAX_UNCLAIMED: usize = 4096;
+
+/// Exits of processes that the monitor does not know: orphans, or ones whose start is yet to be reported.
+#[derive(Debug, Default)]
+pub struct Unclaimed {
+    exits: BTreeMap<i32, (Instant, Exit)>,
+}
+
+impl Unclaimed {
+    fn keep(&mut self, ended: Ended) {
+        if self.exits.len() >= MAX_UNCLAIMED
+            && let Some((&oldest, _)) = self.exits.iter().min_by_key(|(_, (at, _))| *at)
+        {
+            self.exits.remove(&oldest);
+        }
+        self.exits.insert(ended.pid, (Instant::now(), ended.exit));
+    }
+
+    /// The exit of a process whose start has just been reported.
+    pub(super) fn claim(&mut self, pid: i32) -> Option<Ended> {
+        self.exits.remove(&pid).map(|(_, exit)| Ended { pid, exit })
+    }
+
+    /// Forgets those that ended before any child now at work was started: it cannot have started them.
+    fn forget_before(&mut self, oldest: Option<Instant>) {
+        self.exits.retain(|_, (at, _)| oldest.is_some_and(|oldest| *at >= oldest));
+    }
+}
+
+impl Monitor {
+    /// Takes every child that has ended.
+    pub(super) fn reap(&mut self) {
+        while let Ok(Some(ended)) = reap::next() {
+            self.ended(ended);
+        }
+        self.press_on();
+    }
+
+    pub(super) fn ended(&mut self, ended: Ended) {
+        if self.pod.init_pid == Some(ended.pid) {
+            eprintln!("the pod's init ended with {}", ended.exit.code);
+            self.pod.init_pid = None;
+            return;
+        }
+        let of = |container: &Container| {
+            let is_init = container.init().is_some_and(|init| init.pid == ended.pid);
+            let exec = container.execs.iter().find(|(_, process)| process.pid == ended.pid);
+            (is_init, exec.map(|(exec, _)| exec.clone()))
+        };
+        let found = self.containers.iter().map(|(id, container)| (id.clone(), of(container)));
+        let found = found.into_iter().find(|(_, (is_init, exec))| *is_init || exec.is_some());
+        match found {
+            Some((id, (true, _))) => self.init_ended(&id, ended),
+            Some((id, (false, Some(exec)))) => self.exec_ended(&id, exec, ended),
+            _ if self.tasks.values().any(|task| task.process.pid == ended.pid) => {}
+            _ if !self.tasks.is_empty() => self.unclaimed.keep(ended),
+            _ => {}
+        }
+    }
+
+    fn exec_ended(&mut self, id: &str, exec: String, ended: Ended) {
+        let Some(container) = self.containers.get(id) else { return };
+        let mut exit = ended.exit;
+        if exit.signal == Some(libc::SIGKILL) {
+            let kills = self.cgroup_of(container).map_or(0, |cgroup| cgroup.oom_kills());
+            exit.oom = kills > container.oom_seen;
+            if let Some(container) = self.containers.get_mut(id) {
+                container.oom_seen = kills;
+            }
+        }
+        if let Some(container) = self.containers.get_mut(id) {
+            container.execs.remove(&exec);
+        }
+        self.broadcast(&Message::Exited { container: id.to_owned(), exec: Some(exec), exit });
+    }
+
+    fn init_ended(&mut self, id: &str, ended: Ended) {
+        let Some(container) = self.containers.get(id) else { return };
+        let State::Running { started, .. } = container.state else { return };
+        let mut exit = ended.exit;
+        let (own_pids, before, runtime) = match &container.facts {
+            Some(facts) => (facts.own_pids, facts.oom_kills, facts.external.clone()),
+            None => (true, 0, None),
+        };
+        if let Some(cgroup) = self.cgroup_of(container) {
+            exit.oom = cgroup.oom_kills() > before;
+            if !own_pids && let Err(error) = cgroup.kill(libc::SIGKILL) {
+                eprintln!("container {id}: {error}");
+            }
+        }
+        let deleting = runtime.is_some_and(|runtime| self.delete(id, &runtime));
+        let number = match self.containers.get_mut(id) {
+            Some(container) => {
+                container.stdin = None;
+                container.state = State::Ending { pid: ended.pid, started, exit, deleting };
+                container.number
+            }
+            None => return,
+        };
+        if let Err(error) = self.command_output(number, Command::Finish) {
+            eprintln!("container {id}: its last output is lost: {error}");
+            return self.tell_exit(id);
+        }
+        self.after(LAST_OUTPUT, Due::Told(id.to_owned()));
+        self.settle(id);
+    }
+
+    /// Has an external runtime forget the container; whether a child is at it.
+    fn delete(&mut self, id: &str, runtime: &Runtime) -> bool {
+        let child = crate::fork::fork(&[], |_| external::delete(External { runtime, id }));
+        match child {
+            Ok(child) => {
+                self.add_task(child, Purpose::Delete { container: id.to_owned() }, None);
+                true
+            }
+            Err(error) => {
+                eprintln!("container {id}: fork: {error}");
+                false
+            }
+        }
+    }
+
+    /// Tells of a container's exit if nothing holds it back any longer.
+    pub(super) fn settle(&mut self, id: &str) {
+        let settled = self.containers.get(id).is_some_and(|container| {
+            matches!(container.state, State::Ending { deleting: false, .. }) && container.log.is_finished()
+        });
+        if settled {
+            self.tell_exit(id);
+        }
+    }
+
+    /// Tells of a container's exit, once.
+    pub(super) fn tell_exit(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let State::Ending { pid, started, exit, .. } = container.state else { return };
+        container.state = State::Exited { pid, started, exit };
+        self.timers.retain(|(_, due)| *due != Due::Told(id.to_owned()));
+        self.broadcast(&Message::Exited { container: id.to_owned(), exec: None, exit });
+        self.press_on();
+    }
+
+    pub(super) fn cgroup_of(&self, container: &Container) -> Option<Cgroup> {
+        let path = container.facts.as_ref()?.cgroup.as_ref()?;
+        self.pod.cgroups.cgroup(path).ok()
+    }
+
+    pub(super) fn forget_unclaimed(&mut self) {
+        let oldest = self.tasks.values().map(|task| task.since).min();
+        self.unclaimed.forget_before(oldest);
+    }
+}
