@@ -1,6 +1,9 @@
 //! Whom a container runs as: ids and names resolved against the image's `/etc/passwd` and `/etc/group` (passwd(5),
 //! group(5)).
 
+use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
+
 use crate::check;
 use crate::container::config::{RunAs, Security};
 use crate::error::{Error, Result};
@@ -10,7 +13,7 @@ use crate::security::SupplementalGroupsPolicy;
 const MAX_GROUPS: usize = 65536;
 
 /// Whom a container runs as.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedUser {
     /// The user's id.
     pub uid: u32,
@@ -31,10 +34,11 @@ pub struct ResolvedUser {
 /// [`Error::Container`] if a name has no entry, or an id is none.
 pub fn resolve(
     security: &Security,
-    image_user: &str,
+    image: &ImageConfiguration,
     passwd: Option<&[u8]>,
     group: Option<&[u8]>,
 ) -> Result<ResolvedUser> {
+    let image_user = image.config().as_ref().and_then(|config| config.user().as_deref()).unwrap_or_default();
     let wanted = Wanted::new(security, image_user)?;
     let account = wanted.user.account(passwd)?;
     let (uid, known_gid) = match (&wanted.user, &account) {

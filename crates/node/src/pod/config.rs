@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use corten_cri::v1;
+use corten_host::network::HostPort;
 use serde::{Deserialize, Serialize};
 
 use crate::check;
@@ -237,6 +238,17 @@ fn port_mappings_of(mappings: Vec<v1::PortMapping>) -> Result<Vec<PortMapping>> 
 }
 
 impl PortMapping {
+    /// The port of the node that the network is to open; `None` if the mapping only declares the pod's.
+    pub fn host(&self) -> Option<HostPort> {
+        let protocol = match self.protocol {
+            Protocol::Tcp => corten_host::network::Protocol::Tcp,
+            Protocol::Udp => corten_host::network::Protocol::Udp,
+            Protocol::Sctp => corten_host::network::Protocol::Sctp,
+        };
+        let (container_port, host_ip) = (self.container_port, self.host_ip);
+        Some(HostPort { protocol, host_port: self.host_port?, container_port, host_ip })
+    }
+
     fn from_cri(field: &str, mapping: v1::PortMapping) -> Result<Self> {
         let v1::PortMapping { protocol, container_port, host_port, host_ip } = mapping;
         let protocol = match check::known(&format!("{field}.protocol"), protocol)? {

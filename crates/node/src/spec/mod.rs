@@ -1,7 +1,7 @@
 //! The OCI runtime spec of a container, as Kubernetes expects it to be confined.
 //!
 //! [`build`] is pure: whatever it needs to know of the node is read before, once ([`Host::probe`]) or for the container
-//! ([`Sources::prepare`]). Runtime spec 1.1: <https://github.com/opencontainers/runtime-spec/blob/v1.1.0/config.md>.
+//! ([`prepare_sources`]). Runtime spec 1.1: <https://github.com/opencontainers/runtime-spec/blob/v1.1.0/config.md>.
 
 mod annotations;
 mod capabilities;
@@ -13,6 +13,7 @@ mod namespaces;
 mod process;
 mod resources;
 mod sources;
+mod stop;
 mod sysctls;
 mod volumes;
 
@@ -29,7 +30,8 @@ pub use devices::HostDevice;
 pub use host::{AppArmor, CgroupMode, Host};
 pub use process::exec_process;
 pub use resources::linux_resources;
-pub use sources::Sources;
+pub use sources::{Sources, prepare_sources};
+pub use stop::stop_signal;
 pub use sysctls::pod_sysctls;
 pub use volumes::{Volume, image_volumes};
 
@@ -60,7 +62,7 @@ pub struct SpecInput<'a> {
     pub namespaces: Namespaces<'a>,
     /// The pod's files on the node's state directory.
     pub files: PodFiles<'a>,
-    /// What [`Sources::prepare`] found of its mounts and devices.
+    /// What [`prepare_sources`] found of its mounts and devices.
     pub sources: &'a Sources,
     /// The directories made for the image's volumes, see [`image_volumes`].
     pub volumes: &'a [Volume],
@@ -68,6 +70,8 @@ pub struct SpecInput<'a> {
     pub cgroups_path: &'a str,
     /// What this node can do.
     pub host: &'a Host,
+    /// Whether an external runtime launches it: the seccomp profile then goes into the spec.
+    pub handler_external: bool,
 }
 
 /// Where a container's namespaces are.

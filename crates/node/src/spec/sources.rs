@@ -20,30 +20,29 @@ pub struct Sources {
     pub devices: Vec<HostDevice>,
 }
 
-impl Sources {
-    /// Finds them. A mount's source that does not exist is made, as a directory: what clusters have come to rely on.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming the mount or device that cannot be found, made or shared.
-    pub fn prepare(config: &ContainerConfig) -> Result<Self> {
-        let mut mounts = Vec::with_capacity(config.mounts.len());
-        let table = match config.mounts.iter().any(|mount| mount.propagation != Propagation::Private) {
-            true => fs::read_to_string("/proc/self/mountinfo")
-                .map_err(|error| Error::node("read /proc/self/mountinfo", error))?,
-            false => String::new(),
-        };
-        for (index, mount) in config.mounts.iter().enumerate() {
-            let field = format!("config.mounts[{index}].host_path");
-            let source = find_or_make(&field, &mount.host_path)?;
-            check_propagation(&field, mount, &source, &table)?;
-            mounts.push(source);
-        }
-        let devices = match config.security.privileged {
-            true => devices::all()?,
-            false => devices::requested(&config.devices)?,
-        };
-        Ok(Self { mounts, devices })
+/// Finds what a container's mounts and devices come from. A mount's source that does not exist is made, as a directory:
+/// what clusters have come to rely on.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the mount or device that cannot be found, made or shared.
+pub fn prepare_sources(config: &ContainerConfig) -> Result<Sources> {
+    let table = match config.mounts.iter().any(|mount| mount.propagation != Propagation::Private) {
+        true => fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|error| Error::node("read /proc/self/mountinfo", error))?,
+        false => String::new(),
+    };
+    let mut mounts = Vec::with_capacity(config.mounts.len());
+    for (index, mount) in config.mounts.iter().enumerate() {
+        let field = format!("config.mounts[{index}].host_path");
+        let source = find_or_make(&field, &mount.host_path)?;
+        check_propagation(&field, mount, &source, &table)?;
+        mounts.push(source);
     }
+    let devices = match config.security.privileged {
+        true => devices::all()?,
+        false => devices::requested(&config.devices)?,
+    };
+    Ok(Sources { mounts, devices })
 }
 
 fn find_or_make(field: &str, path: &Path) -> Result<PathBuf> {
@@ -176,13 +175,13 @@ mod tests {
                 .collect(),
             ..Default::default()
         };
-        let sources = Sources::prepare(&config).unwrap();
+        let sources = prepare_sources(&config).unwrap();
         assert_eq!(sources.mounts, [base.join("real"), base.join("new/deep")]);
         assert!(base.join("new/deep").is_dir());
 
         std::fs::write(base.join("file"), "").unwrap();
         let bad = ContainerConfig { mounts: vec![mount(&base.join("file/x"), Propagation::Private)], ..config };
-        let error = Sources::prepare(&bad).unwrap_err().to_string();
+        let error = prepare_sources(&bad).unwrap_err().to_string();
         assert!(error.starts_with("invalid config.mounts[0].host_path"), "{error}");
     }
 
@@ -193,7 +192,7 @@ mod tests {
             host_path: path.into(),
             permissions: "rw".into(),
         };
-        let of = |path| Sources::prepare(&ContainerConfig { devices: vec![device(path)], ..Default::default() });
+        let of = |path| prepare_sources(&ContainerConfig { devices: vec![device(path)], ..Default::default() });
         let found = of("/dev/null").unwrap().devices;
         assert_eq!(found.len(), 1);
         let null = found.first().unwrap();
