@@ -1,1 +1,38 @@
 //! Images: references, registries, layers, snapshots, the image index. No CRI types.
+//!
+//! [`Store`] is the one entrance. A pull goes [`registry`] (bytes over HTTP) → `manifest` (what the bytes mean) →
+//! `layer` (each layer hashed, decompressed and unpacked in one pass) → `index` (the durable record).
+//!
+//! On disk, below the store's root:
+//!
+//! | path | what |
+//! |---|---|
+//! | `index.redb` | images, references and layers that are whole |
+//! | `l/<n>/` | one directory per layer, in overlayfs' own form; short names, because mount options are short |
+//! | `s/<container>/` | one snapshot: `u` (upper), `w` (work) and `snapshot.json` |
+//! | `t/` | what is being written or deleted; emptied when the store opens |
+
+mod archive;
+mod config;
+mod digest;
+mod disk;
+mod error;
+mod image;
+mod index;
+mod layer;
+mod manifest;
+mod platform;
+pub mod reference;
+pub mod registry;
+mod snapshot;
+mod store;
+mod view;
+
+pub use config::{Config, Limits};
+pub use digest::Digest;
+pub use disk::Usage;
+pub use error::{Error, Fault};
+pub use image::{Image, ImageLayer};
+pub use registry::Auth;
+pub use snapshot::Snapshot;
+pub use store::Store;

@@ -1,0 +1,174 @@
+//! The durable record of what is whole: images, references and layers, in one redb file.
+//!
+//! Values are JSON with a version, so that a person and a later release can read them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Error, Usage, digest::Digest, image::ImageLayer};
+
+const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images");
+const REFERENCES: TableDefinition<'_, &str, &str> = TableDefinition::new("references");
+const LAYERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("layers");
+const VERSION: u32 = 1;
+
+/// An image, under the digest of its configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    version: u32,
+    /// The configuration, byte for byte.
+    pub config: String,
+    /// Bytes of manifest, configuration and compressed layers.
+    pub size: u64,
+    /// Lowest first.
+    pub layers: Vec<ImageLayer>,
+}
+
+impl ImageRecord {
+    pub fn new(config: String, size: u64, layers: Vec<ImageLayer>) -> Self {
+        Self { version: VERSION, config, size, layers }
+    }
+}
+
+/// A layer, under its diff id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    version: u32,
+    /// The name of its directory.
+    pub directory: u64,
+    pub usage: Usage,
+    /// Whether the archive describes the root directory.
+    pub has_root: bool,
+    /// Directories that the archive uses but does not describe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub implied: Vec<String>,
+}
+
+impl LayerRecord {
+    pub fn new(directory: u64, usage: Usage, has_root: bool, implied: Vec<String>) -> Self {
+        Self { version: VERSION, directory, usage, has_root, implied }
+    }
+}
+
+/// One step of a change; a change is all of its steps or none.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    PutImage(Digest, ImageRecord),
+    DropImage(Digest),
+    PutReference(String, Digest),
+    DropReference(String),
+    PutLayer(Digest, LayerRecord),
+    DropLayer(Digest),
+}
+
+/// Everything in the index.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub images: BTreeMap<Digest, ImageRecord>,
+    pub references: BTreeMap<String, Digest>,
+    pub layers: BTreeMap<Digest, LayerRecord>,
+}
+
+/// The open index.
+pub(crate) struct Index {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Index {
+    /// Opens the index, making it where it is missing.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let fail = failure(path, "open");
+        let database = Database::create(path).map_err(|error| fail(&error))?;
+        let index = Self { database, path: path.to_owned() };
+        index.apply(&[])?;
+        Ok(index)
+    }
+
+    /// Makes a change durable.
+    pub fn apply(&self, steps: &[Step]) -> Result<(), Error> {
+        self.try_apply(steps).map_err(|error| failure(&self.path, "write")(&error))
+    }
+
+    fn try_apply(&self, steps: &[Step]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut images = transaction.open_table(IMAGES)?;
+            let mut references = transaction.open_table(REFERENCES)?;
+            let mut layers = transaction.open_table(LAYERS)?;
+            for step in steps {
+                match step {
+                    Step::PutImage(id, image) => {
+                        images.insert(id.to_string().as_str(), json(image)?.as_slice())?;
+                    }
+                    Step::DropImage(id) => drop(images.remove(id.to_string().as_str())?),
+                    Step::PutReference(name, id) => {
+                        references.insert(name.as_str(), id.to_string().as_str())?;
+                    }
+                    Step::DropReference(name) => drop(references.remove(name.as_str())?),
+                    Step::PutLayer(id, layer) => {
+                        layers.insert(id.to_string().as_str(), json(layer)?.as_slice())?;
+                    }
+                    Step::DropLayer(id) => drop(layers.remove(id.to_string().as_str())?),
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Reads everything. A record that cannot be read is logged and left out: its image has to be pulled again.
+    pub fn load(&self) -> Result<Contents, Error> {
+        self.try_load().map_err(|error| failure(&self.path, "read")(&error))
+    }
+
+    fn try_load(&self) -> Result<Contents, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let mut contents = Contents::default();
+        for row in transaction.open_table(IMAGES)?.iter()? {
+            let (key, value) = row?;
+            contents.images.extend(record(key.value(), value.value()));
+        }
+        for row in transaction.open_table(LAYERS)?.iter()? {
+            let (key, value) = row?;
+            contents.layers.extend(record(key.value(), value.value()));
+        }
+        for row in transaction.open_table(REFERENCES)?.iter()? {
+            let (key, value) = row?;
+            if let Ok(id) = value.value().parse() {
+                contents.references.insert(key.value().to_owned(), id);
+            }
+        }
+        Ok(contents)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, redb::Error> {
+    serde_json::to_vec(value).map_err(|error| redb::Error::Io(error.into()))
+}
+
+fn record<T: DeserializeOwned>(key: &str, value: &[u8]) -> Option<(Digest, T)> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let read = || -> Result<(Digest, T), String> {
+        let id = key.parse::<Digest>().map_err(|error| error.to_string())?;
+        let Versioned { version } = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!("version {version} is not {VERSION}"));
+        }
+        Ok((id, serde_json::from_slice(value).map_err(|error| error.to_string())?))
+    };
+    read().inspect_err(|error| tracing::warn!(key, error, "image index: record left out")).ok()
+}
+
+fn failure(path: &Path, operation: &'static str) -> impl Fn(&dyn std::error::Error) -> Error {
+    let path = path.to_owned();
+    move |error| Error::Index { operation, path: path.clone(), why: error.to_string() }
+}

@@ -1,0 +1,235 @@
+//! What one entry of a layer's archive says, checked but not yet done.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::Read,
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::fs::{Timespec, Timestamps};
+use tar::EntryType;
+
+use super::LayerError;
+
+const WHITEOUT: &[u8] = b".wh.";
+const WHITEOUT_META: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const XATTR: &str = "SCHILY.xattr.";
+
+/// Where an entry goes: a name in a directory below the layer's root.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub parent: PathBuf,
+    pub name: OsString,
+}
+
+impl Place {
+    pub fn path(&self) -> PathBuf {
+        self.parent.join(&self.name)
+    }
+}
+
+/// What an entry is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// The layer's root directory itself.
+    Root,
+    File { sparse: bool },
+    Directory,
+    Symlink(PathBuf),
+    HardLink(Place),
+    Fifo,
+    Device { block: bool, major: u32, minor: u32 },
+    Whiteout,
+    Opaque,
+    /// Nothing to do: global headers, the metadata of aufs.
+    Ignored,
+}
+
+/// Ownership and the like.
+#[derive(Debug)]
+pub(super) struct Attributes {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub times: Timestamps,
+    pub xattrs: Vec<(String, Vec<u8>)>,
+}
+
+/// An entry: what it is, where it goes, what it is to look like.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub kind: Kind,
+    pub place: Place,
+    pub attributes: Attributes,
+    /// Bytes of content.
+    pub size: u64,
+}
+
+/// Reads an entry's headers.
+pub(super) fn describe<R: Read>(entry: &mut tar::Entry<'_, R>, path_bytes: usize) -> Result<Described, LayerError> {
+    let name = entry.path_bytes().into_owned();
+    let shown = PathBuf::from(OsStr::from_bytes(&name));
+    let path = normalise(&name, path_bytes).map_err(|why| LayerError::entry(&shown, why))?;
+    let (kind, place) = match split(&path) {
+        None => (root_kind(entry.header().entry_type()).map_err(|why| LayerError::entry(&shown, why))?, root_place()),
+        Some(place) => {
+            let kind = kind(entry, &place, path_bytes).map_err(|why| LayerError::entry(&shown, why))?;
+            (kind, strip_whiteout(place))
+        }
+    };
+    if matches!(kind, Kind::Whiteout) && matches!(place.name.as_bytes(), b"" | b"." | b"..") {
+        return Err(LayerError::entry(&shown, "a whiteout of no name"));
+    }
+    let attributes = attributes(entry).map_err(|why| LayerError::entry(&shown, why))?;
+    Ok(Described { kind, place, attributes, size: entry.size() })
+}
+
+/// A path below the root: leading slashes and `.` mean nothing, as for every unpacker; `..` is refused.
+fn normalise(name: &[u8], limit: usize) -> Result<PathBuf, String> {
+    if name.len() > limit {
+        return Err(format!("the path is longer than the limit of {limit} bytes"));
+    }
+    if name.contains(&0) {
+        return Err("the path holds a NUL byte".to_owned());
+    }
+    let mut path = PathBuf::new();
+    for component in Path::new(OsStr::from_bytes(name)).components() {
+        match component {
+            Component::Normal(part) if part.len() > 255 => return Err("a name is longer than 255 bytes".to_owned()),
+            Component::Normal(part) => path.push(part),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            Component::ParentDir => return Err("the path holds \"..\"".to_owned()),
+        }
+    }
+    Ok(path)
+}
+
+fn split(path: &Path) -> Option<Place> {
+    Some(Place { parent: path.parent()?.to_owned(), name: path.file_name()?.to_owned() })
+}
+
+fn root_place() -> Place {
+    Place { parent: PathBuf::new(), name: OsString::from(".") }
+}
+
+fn root_kind(entry_type: EntryType) -> Result<Kind, String> {
+    match entry_type {
+        EntryType::Directory => Ok(Kind::Root),
+        EntryType::XGlobalHeader => Ok(Kind::Ignored),
+        other => Err(format!("the root can only be a directory, not {other:?}")),
+    }
+}
+
+fn strip_whiteout(place: Place) -> Place {
+    match place.name.as_bytes().strip_prefix(WHITEOUT) {
+        Some(name) if !name.starts_with(WHITEOUT) => Place { name: OsStr::from_bytes(name).to_owned(), ..place },
+        _ => place,
+    }
+}
+
+fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, place: &Place, path_bytes: usize) -> Result<Kind, String> {
+    let name = place.name.as_bytes();
+    let entry_type = entry.header().entry_type();
+    if entry_type == EntryType::XGlobalHeader {
+        return Ok(Kind::Ignored);
+    }
+    if name == OPAQUE {
+        return Ok(Kind::Opaque);
+    }
+    if name.starts_with(WHITEOUT_META) {
+        return Ok(Kind::Ignored);
+    }
+    if name.starts_with(WHITEOUT) {
+        return Ok(Kind::Whiteout);
+    }
+    Ok(match entry_type {
+        EntryType::Regular | EntryType::Continuous => Kind::File { sparse: false },
+        EntryType::GNUSparse => Kind::File { sparse: true },
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => Kind::Symlink(symlink_target(entry, path_bytes)?),
+        EntryType::Link => {
+            let target = entry.link_name_bytes().ok_or("a hard link without a target")?.into_owned();
+            let path = normalise(&target, path_bytes).map_err(|why| format!("hard link target: {why}"))?;
+            Kind::HardLink(split(&path).ok_or("a hard link to the root")?)
+        }
+        EntryType::Fifo => Kind::Fifo,
+        EntryType::Char | EntryType::Block => device(entry)?,
+        other => return Err(format!("entries of type {other:?} are not part of an image")),
+    })
+}
+
+/// Symbolic links may point anywhere: they are the image's, and followed only inside it.
+fn symlink_target<R: Read>(entry: &tar::Entry<'_, R>, path_bytes: usize) -> Result<PathBuf, String> {
+    let target = entry.link_name_bytes().ok_or("a symbolic link without a target")?;
+    if target.is_empty() || target.contains(&0) || target.len() > path_bytes {
+        return Err("the symbolic link's target is empty, too long or holds a NUL byte".to_owned());
+    }
+    Ok(PathBuf::from(OsStr::from_bytes(&target)))
+}
+
+fn device<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Kind, String> {
+    let number = |number: std::io::Result<Option<u32>>| {
+        number.map_err(|error| error.to_string())?.ok_or_else(|| "a device without a number".to_owned())
+    };
+    let block = entry.header().entry_type() == EntryType::Block;
+    let (major, minor) = (number(entry.header().device_major())?, number(entry.header().device_minor())?);
+    if !block && (major, minor) == (0, 0) {
+        return Err("character device 0:0 would be a whiteout".to_owned());
+    }
+    Ok(Kind::Device { block, major, minor })
+}
+
+fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let header = entry.header();
+    let id = |id: u64, what| {
+        u32::try_from(id).ok().filter(|&id| id != u32::MAX).ok_or_else(|| format!("{what} {id} is not an id"))
+    };
+    let (mode, uid, gid) = (header.mode().map_err(text)?, header.uid().map_err(text)?, header.gid().map_err(text)?);
+    let (uid, gid) = (id(uid, "user")?, id(gid, "group")?);
+    let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+    let mut mtime = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let mut xattrs = Vec::new();
+    if let Some(extensions) = entry.pax_extensions().map_err(text)? {
+        for extension in extensions {
+            let extension = extension.map_err(text)?;
+            let key = extension.key().map_err(|_| "an extended header whose name is not text")?;
+            match key.strip_prefix(XATTR) {
+                Some(name) => xattrs.extend(xattr(name, extension.value_bytes())?),
+                None if key == "mtime" => mtime = pax_time(extension.value_bytes()).ok_or("mtime is not a time")?,
+                None if key.starts_with("GNU.sparse.") => {
+                    return Err("sparse files in the PAX form are not supported".to_owned());
+                }
+                None => {}
+            }
+        }
+    }
+    let times = Timestamps { last_access: mtime, last_modification: mtime };
+    Ok(Attributes { mode: mode & 0o7777, uid, gid, times, xattrs })
+}
+
+/// An extended attribute; those with which overlayfs itself talks are the node's and not the image's.
+fn xattr(name: &str, value: &[u8]) -> Result<Option<(String, Vec<u8>)>, String> {
+    if name.is_empty() || name.len() > 255 || name.contains('\0') {
+        return Err("an extended attribute without a usable name".to_owned());
+    }
+    if name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") {
+        return Ok(None);
+    }
+    Ok(Some((name.to_owned(), value.to_owned())))
+}
+
+/// Seconds with an optional fraction (POSIX pax, "mtime").
+fn pax_time(value: &[u8]) -> Option<Timespec> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = whole.parse().ok()?;
+    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let nanoseconds: i64 = digits.parse().ok().filter(|nanoseconds| *nanoseconds >= 0)?;
+    if whole.starts_with('-') && nanoseconds > 0 {
+        return Some(Timespec { tv_sec: seconds.checked_sub(1)?, tv_nsec: 1_000_000_000 - nanoseconds });
+    }
+    Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds })
+}

@@ -1,0 +1,151 @@
+//! Manifests, indexes and configurations: OCI image specification, and Docker's image manifest version 2, schema 2.
+
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
+use serde::Deserialize;
+
+use crate::{Limits, digest::Digest, platform};
+
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// A piece of content: its digest and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// What a manifest's bytes mean.
+#[derive(Debug)]
+pub(crate) enum Manifest {
+    /// Several images, of which this one runs here.
+    Index(Content),
+    Image {
+        config: Content,
+        layers: Vec<Content>,
+    },
+}
+
+/// What tells the forms apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Form {
+    schema_version: u32,
+    media_type: Option<String>,
+    #[serde(default)]
+    manifests: Option<serde_json::Value>,
+    #[serde(default)]
+    layers: Option<serde_json::Value>,
+    #[serde(default)]
+    fs_layers: Option<serde_json::Value>,
+    #[serde(default)]
+    artifact_type: Option<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest. `content_type` is what the registry said it is; an error says what is wrong.
+    pub fn parse(bytes: &[u8], content_type: Option<&str>, limits: &Limits) -> Result<Self, String> {
+        let form: Form = serde_json::from_slice(bytes).map_err(|error| format!("malformed manifest: {error}"))?;
+        form.check(content_type)?;
+        if form.manifests.is_some() { Self::index(bytes) } else { Self::image(bytes, form.artifact_type, limits) }
+    }
+
+    fn index(bytes: &[u8]) -> Result<Self, String> {
+        let index: ImageIndex =
+            serde_json::from_slice(bytes).map_err(|error| format!("malformed image index: {error}"))?;
+        content(platform::choose(index.manifests())?, "manifests").map(Self::Index)
+    }
+
+    fn image(bytes: &[u8], artifact_type: Option<String>, limits: &Limits) -> Result<Self, String> {
+        let manifest: ImageManifest =
+            serde_json::from_slice(bytes).map_err(|error| format!("malformed image manifest: {error}"))?;
+        let config_type = manifest.config().media_type().to_string();
+        if !CONFIGS.contains(&config_type.as_str()) {
+            let what = artifact_type.unwrap_or(config_type);
+            return Err(format!("this is an artifact of type {what:?} and not a container image"));
+        }
+        if manifest.layers().len() > limits.layers {
+            return Err(format!("{} layers are more than the limit of {}", manifest.layers().len(), limits.layers));
+        }
+        let config = content(manifest.config(), "config")?;
+        let layers = manifest.layers().iter().enumerate().map(|(number, layer)| {
+            let field = format!("layers[{number}]");
+            let media_type = layer.media_type().to_string();
+            if !is_layer(&media_type) {
+                return Err(format!("{field}: media type {media_type:?} is not a layer's"));
+            }
+            content(layer, &field)
+        });
+        Ok(Self::Image { config, layers: layers.collect::<Result<_, _>>()? })
+    }
+}
+
+impl Form {
+    fn check(&self, content_type: Option<&str>) -> Result<(), String> {
+        if self.schema_version == 1 || self.fs_layers.is_some() {
+            return Err("Docker image manifest version 2, schema 1 is no longer supported; push the image again".into());
+        }
+        if self.schema_version != 2 {
+            return Err(format!("schemaVersion is {}, want 2", self.schema_version));
+        }
+        if self.manifests.is_some() == self.layers.is_some() {
+            return Err("neither an image manifest nor an index: want either layers or manifests".into());
+        }
+        let media_type = self.media_type.as_deref().or(content_type);
+        let expected =
+            if self.manifests.is_some() { [OCI_INDEX, DOCKER_LIST] } else { [OCI_MANIFEST, DOCKER_MANIFEST] };
+        match media_type {
+            // Registries serve files of unknown type so, and the content says what it is.
+            None | Some("application/json" | "text/plain" | "application/octet-stream") => Ok(()),
+            Some(media_type) if expected.contains(&media_type) => Ok(()),
+            Some(media_type) => Err(format!("mediaType is {media_type:?}, want {:?}", expected[0])),
+        }
+    }
+}
+
+fn content(descriptor: &Descriptor, field: &str) -> Result<Content, String> {
+    let digest = descriptor.digest().to_string().parse().map_err(|error| format!("{field}: {error}"))?;
+    if i64::try_from(descriptor.size()).is_err() {
+        return Err(format!("{field}: size {} cannot be", descriptor.size()));
+    }
+    Ok(Content { digest, size: descriptor.size() })
+}
+
+/// Archives, plain or compressed, of either family, also those that were not meant to be distributed.
+fn is_layer(media_type: &str) -> bool {
+    let oci = media_type
+        .strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.")
+        .or_else(|| media_type.strip_prefix("application/vnd.oci.image.layer.v1."))
+        .is_some_and(|form| matches!(form, "tar" | "tar+gzip" | "tar+zstd"));
+    let docker = media_type
+        .strip_prefix("application/vnd.docker.image.rootfs.")
+        .map(|form| form.strip_prefix("foreign.").unwrap_or(form))
+        .is_some_and(|form| matches!(form, "diff.tar" | "diff.tar.gzip" | "diff.tar.zstd"));
+    oci || docker
+}
+
+/// Reads an image's configuration and checks it against the machine and the number of layers.
+pub(crate) fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfiguration, Vec<Digest>), String> {
+    let config: ImageConfiguration =
+        serde_json::from_slice(bytes).map_err(|error| format!("malformed image configuration: {error}"))?;
+    let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+    let suits = |is: &str, want: &str| is.is_empty() || is == want;
+    if !suits(&os, "linux") || !suits(&architecture, platform::architecture()) {
+        return Err(format!("the image is for {os}/{architecture}, this node is linux/{}", platform::architecture()));
+    }
+    let diff_ids = config.rootfs().diff_ids().iter().enumerate();
+    let diff_ids = diff_ids
+        .map(|(number, id)| id.parse().map_err(|error| format!("rootfs.diff_ids[{number}]: {error}")))
+        .collect::<Result<Vec<Digest>, _>>()?;
+    if diff_ids.len() != layers {
+        return Err(format!("the manifest has {layers} layers, the configuration {}", diff_ids.len()));
+    }
+    Ok((config, diff_ids))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Snapshots: a container's writable directories over an image's layers.
+//!
+//! They live only as long as containers, so nothing here waits for the disk: a snapshot is a directory with a record
+//! in it, made under another name and renamed. After a power loss no container runs that could miss it.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    digest::Digest,
+    disk::{Trash, children, copy_attributes, make_directory},
+};
+
+const RECORD: &str = "snapshot.json";
+const VERSION: u32 = 1;
+
+/// What an overlay mount for a container needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The layers' directories, topmost first; never empty.
+    pub lower: Vec<PathBuf>,
+    /// The writable directory.
+    pub upper: PathBuf,
+    /// overlayfs' own directory, on the same file system.
+    pub work: PathBuf,
+}
+
+/// What a snapshot holds on to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    version: u32,
+    /// The image it was made from.
+    pub image: String,
+    /// The image's layers, lowest first, each once.
+    pub layers: Vec<Digest>,
+}
+
+impl SnapshotRecord {
+    pub fn new(image: String, layers: Vec<Digest>) -> Self {
+        Self { version: VERSION, image, layers }
+    }
+}
+
+/// Names become directories.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.bytes().all(plain) {
+        return Err(Error::SnapshotName { name: name.chars().take(200).collect() });
+    }
+    Ok(())
+}
+
+/// Where a snapshot's writable directories are.
+pub(crate) fn upper_and_work(directory: &Path) -> (PathBuf, PathBuf) {
+    (directory.join("u"), directory.join("w"))
+}
+
+/// Makes a snapshot's directory. Its root looks like `root`, because overlayfs shows the upper directory's own
+/// attributes there.
+pub(crate) fn create(
+    trash: &std::sync::Arc<Trash>,
+    directory: &Path,
+    record: &SnapshotRecord,
+    root: &Path,
+) -> Result<(), Error> {
+    let workspace = trash.workspace()?;
+    let (upper, work) = upper_and_work(workspace.path());
+    make_directory(&upper)?;
+    make_directory(&work)?;
+    copy_attributes(root, &upper)?;
+    let file = workspace.path().join(RECORD);
+    let json = serde_json::to_vec(record).map_err(|error| Error::io("write", &file)(std::io::Error::from(error)))?;
+    std::fs::write(&file, json).map_err(Error::io("write", &file))?;
+    workspace.keep(directory)
+}
+
+/// Reads the snapshots there are. Unreadable ones (a power loss) go to the trash.
+pub(crate) fn load(parent: &Path, trash: &Trash) -> Result<Vec<(String, SnapshotRecord)>, Error> {
+    make_directory(parent)?;
+    let directory = std::fs::File::open(parent).map_err(Error::io("open", parent))?;
+    let mut snapshots = Vec::new();
+    for name in children(&directory).map_err(Error::io("list", parent))? {
+        let path = parent.join(&name);
+        match (name.into_string(), read(&path.join(RECORD))?) {
+            (Ok(name), Some(record)) => snapshots.push((name, record)),
+            _ => {
+                tracing::warn!(path = %path.display(), "snapshot without a readable record removed");
+                trash.take_path(&path)?;
+            }
+        }
+    }
+    Ok(snapshots)
+}
+
+fn read(file: &Path) -> Result<Option<SnapshotRecord>, Error> {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(Error::io("read", file)(error)),
+    };
+    Ok(serde_json::from_slice(&bytes).ok().filter(|record: &SnapshotRecord| record.version == VERSION))
+}

@@ -1,0 +1,315 @@
+//! The store: what is whole, what is in use, and the operations on it.
+
+mod pull;
+mod state;
+mod sync;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use state::State;
+use sync::Syncer;
+use tokio::{io::AsyncRead, sync::Semaphore};
+
+use crate::{
+    Auth, Config, Error, Image, Snapshot, Usage,
+    digest::Digest,
+    disk::{self, Trash},
+    error::blocking,
+    index::{Index, Step},
+    layer::Unpacked,
+    reference::Reference,
+    snapshot::{self, SnapshotRecord},
+    view,
+};
+
+const DIRECTORY_MODE: u32 = 0o711;
+
+/// All images, layers and snapshots of a node. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// What all operations share.
+struct Inner {
+    root: PathBuf,
+    config: Config,
+    trash: Arc<Trash>,
+    index: Index,
+    state: Mutex<State>,
+    /// One change of the index at a time, from what it is decided on to what follows from it.
+    changing: tokio::sync::Mutex<()>,
+    downloads: Semaphore,
+    syncer: Syncer,
+    next_directory: AtomicU64,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it where it is missing; what a crash left half done is removed.
+    pub async fn open(root: &Path, config: Config) -> Result<Self, Error> {
+        let root = root.to_owned();
+        let inner = blocking("open the image store", move || Inner::open(root, config)).await?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Pulls an image from its registry or a mirror. The name then means this image.
+    pub async fn pull(&self, reference: &str, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
+        let reference: Reference = reference.parse()?;
+        self.inner.clone().pull(&reference, auth.as_ref()).await
+    }
+
+    /// Loads every image of an archive: an OCI image layout or what `docker save` writes, plain or compressed.
+    pub async fn load(&self, archive: impl AsyncRead + Unpin + Send) -> Result<Vec<Arc<Image>>, Error> {
+        self.inner.clone().load(archive).await
+    }
+
+    /// All images.
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.inner.state().list()
+    }
+
+    /// The image that a name, a digest, an id or the unique beginning of an id means.
+    pub fn resolve(&self, reference_or_id: &str) -> Result<Option<Arc<Image>>, Error> {
+        self.inner.state().resolve(reference_or_id)
+    }
+
+    /// Removes the image that is meant, with all its names. Layers that another image or a snapshot uses stay. Fine if
+    /// there is no such image.
+    pub async fn remove(&self, reference_or_id: &str) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        let changing = inner.changing.lock().await;
+        let Some(image) = inner.state().resolve(reference_or_id)? else { return Ok(()) };
+        let Ok(id) = image.id.parse::<Digest>() else { return Ok(()) };
+        let steps = inner.state().steps_to_remove(id);
+        inner.apply(steps).await?;
+        drop(changing);
+        inner.collect().await
+    }
+
+    /// Where layers and snapshots are, and what the layers take there.
+    pub fn filesystem(&self) -> (PathBuf, Usage) {
+        (self.inner.root.clone(), self.inner.state().usage())
+    }
+
+    /// Makes the writable directories for a container and holds the image's layers until they are removed. If there are
+    /// some by this name already, they are returned.
+    pub async fn prepare_snapshot(&self, container: &str, image: &Image) -> Result<Snapshot, Error> {
+        snapshot::check_name(container)?;
+        if let Some(snapshot) = self.snapshot(container) {
+            return Ok(snapshot);
+        }
+        let inner = self.inner.clone();
+        let (container, image) = (container.to_owned(), image.clone());
+        blocking("prepare a snapshot", move || inner.prepare_snapshot(&container, &image)).await
+    }
+
+    /// A container's snapshot.
+    pub fn snapshot(&self, container: &str) -> Option<Snapshot> {
+        let state = self.inner.state();
+        let record = state.snapshots.get(container)?;
+        Some(self.inner.describe(&state, container, record))
+    }
+
+    /// Removes a container's snapshot. Fine if there is none.
+    pub async fn remove_snapshot(&self, container: &str) -> Result<(), Error> {
+        snapshot::check_name(container)?;
+        self.inner.trash.take_path(&self.inner.snapshot_path(container))?;
+        let record = self.inner.state().snapshots.remove(container);
+        match record {
+            // Its layers may have waited for this.
+            Some(record) if !self.inner.state().has_image(&record.image) => self.inner.clone().collect().await,
+            Some(_) => {
+                self.inner.trash.clone().empty_soon();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The containers that have snapshots.
+    pub fn snapshots(&self) -> Vec<String> {
+        self.inner.state().snapshots.keys().cloned().collect()
+    }
+
+    /// What a container has written: bytes and inodes of its upper directory.
+    pub async fn snapshot_usage(&self, container: &str) -> Result<Usage, Error> {
+        let snapshot = self.snapshot(container).ok_or_else(|| Error::NotFound { reference: container.to_owned() })?;
+        blocking("measure a snapshot", move || disk::measure(&snapshot.upper)).await
+    }
+
+    /// A file of an image as a container without changes would see it, following symbolic links inside the image.
+    /// Nothing if it does not exist or is not a file; an error if it is longer than `limit` bytes.
+    pub async fn read_file(&self, image: &Image, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let lower = self.inner.lower(&self.inner.state(), &stack(image));
+        let path = path.to_owned();
+        blocking("read a file of an image", move || view::read_file(&lower, &path, limit)).await
+    }
+}
+
+/// An image's layers, lowest first, each once: overlayfs refuses repetitions, and only the topmost shows.
+fn stack(image: &Image) -> Vec<Digest> {
+    let mut layers: Vec<Digest> = Vec::new();
+    for layer in image.layers.iter().rev() {
+        if !layers.contains(&layer.diff_id) {
+            layers.push(layer.diff_id);
+        }
+    }
+    layers.reverse();
+    layers
+}
+
+impl Inner {
+    fn open(root: PathBuf, config: Config) -> Result<Self, Error> {
+        for directory in [root.clone(), root.join("l"), root.join("s"), root.join("e")] {
+            disk::make_directory(&directory)?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(DIRECTORY_MODE);
+            std::fs::set_permissions(&directory, mode).map_err(Error::io("set mode of", &directory))?;
+        }
+        let trash = Arc::new(Trash::open(&root.join("t"))?);
+        let index = Index::open(&root.join("index.redb"))?;
+        let snapshots = snapshot::load(&root.join("s"), &trash)?;
+        let directories = layer_directories(&root.join("l"), &trash)?;
+        let (state, forgotten) = State::load(index.load()?, snapshots, &directories);
+        index.apply(&forgotten)?;
+        let inner = Self {
+            downloads: Semaphore::new(config.max_concurrent_downloads.max(1)),
+            next_directory: AtomicU64::new(directories.iter().max().map_or(0, |highest| highest + 1)),
+            syncer: Syncer::default(),
+            changing: tokio::sync::Mutex::new(()),
+            state: Mutex::new(state),
+            root,
+            config,
+            trash,
+            index,
+        };
+        inner.discard_unrecorded(&directories)?;
+        inner.trash.empty();
+        Ok(inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn layer_path(&self, directory: u64) -> PathBuf {
+        self.root.join("l").join(directory.to_string())
+    }
+
+    fn snapshot_path(&self, container: &str) -> PathBuf {
+        self.root.join("s").join(container)
+    }
+
+    /// Directories whose record was never written, or that nothing uses any more.
+    fn discard_unrecorded(&self, directories: &[u64]) -> Result<(), Error> {
+        let steps = self.state().steps_to_collect();
+        self.index.apply(&steps)?;
+        self.state().apply(steps);
+        let known: std::collections::HashSet<_> = self.state().layers.values().map(|layer| layer.directory).collect();
+        for directory in directories.iter().filter(|directory| !known.contains(directory)) {
+            self.trash.take_path(&self.layer_path(*directory))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a change: durable first, then visible. The caller holds `changing`.
+    async fn apply(self: &Arc<Self>, steps: Vec<Step>) -> Result<(), Error> {
+        let inner = self.clone();
+        blocking("write the image index", move || {
+            inner.index.apply(&steps)?;
+            inner.state().apply(steps);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes the layers that nothing uses. They vanish from the state first, so that nobody begins to use them.
+    async fn collect(self: Arc<Self>) -> Result<(), Error> {
+        let changing = self.changing.lock().await;
+        let inner = self.clone();
+        let result = blocking("collect layers", move || {
+            let (steps, taken) = inner.state().take_unused();
+            if let Err(error) = inner.index.apply(&steps) {
+                inner.state().layers.extend(taken);
+                return Err(error);
+            }
+            for layer in taken.values() {
+                inner.trash.take_path(&inner.layer_path(layer.directory))?;
+            }
+            Ok(())
+        })
+        .await;
+        drop(changing);
+        self.trash.clone().empty_soon();
+        result
+    }
+
+    /// Gives a verified layer its place: on disk for good first, then by its name, then in the index.
+    async fn commit_layer(self: &Arc<Self>, workspace: disk::Workspace, unpacked: Unpacked) -> Result<(), Error> {
+        self.syncer.sync(self.root.clone()).await?;
+        let directory = self.next_directory.fetch_add(1, Ordering::Relaxed);
+        workspace.keep(&self.layer_path(directory))?;
+        self.syncer.sync_directory(self.root.join("l")).await?;
+        let Unpacked { diff_id, usage, has_root, implied } = unpacked;
+        let record = crate::index::LayerRecord::new(directory, usage, has_root, implied);
+        let _changing = self.changing.lock().await;
+        self.apply(vec![Step::PutLayer(diff_id, record)]).await
+    }
+
+    fn prepare_snapshot(&self, container: &str, image: &Image) -> Result<Snapshot, Error> {
+        let layers = stack(image);
+        let record = SnapshotRecord::new(image.id.clone(), layers.clone());
+        let (snapshot, root) = {
+            let mut state = self.state();
+            if layers.iter().any(|layer| !state.layers.contains_key(layer)) {
+                return Err(Error::NotFound { reference: image.id.clone() });
+            }
+            let root = self.root_of(&state, &layers);
+            let snapshot = self.describe(&state, container, &record);
+            state.snapshots.insert(container.to_owned(), record.clone());
+            (snapshot, root)
+        };
+        if let Err(error) = snapshot::create(&self.trash, &self.snapshot_path(container), &record, &root) {
+            self.state().snapshots.remove(container);
+            return Err(error);
+        }
+        Ok(snapshot)
+    }
+
+    /// The layer whose root directory shows: the topmost that describes it.
+    fn root_of(&self, state: &State, layers: &[Digest]) -> PathBuf {
+        let known = layers.iter().rev().filter_map(|layer| state.layers.get(layer));
+        let root = known.filter(|layer| layer.has_root).map(|layer| self.layer_path(layer.directory)).next();
+        root.or_else(|| self.lower(state, layers).pop()).unwrap_or_else(|| self.root.join("e"))
+    }
+
+    fn describe(&self, state: &State, container: &str, record: &SnapshotRecord) -> Snapshot {
+        let (upper, work) = snapshot::upper_and_work(&self.snapshot_path(container));
+        Snapshot { lower: self.lower(state, &record.layers), upper, work }
+    }
+
+    /// The directories of layers, topmost first. An image without layers stands on an empty directory.
+    fn lower(&self, state: &State, layers: &[Digest]) -> Vec<PathBuf> {
+        let known = layers.iter().rev().filter_map(|layer| state.layers.get(layer));
+        let lower: Vec<_> = known.map(|layer| self.layer_path(layer.directory)).collect();
+        if lower.is_empty() { vec![self.root.join("e")] } else { lower }
+    }
+}
+
+/// The numbers of the layer directories there are; anything else there goes to the trash.
+fn layer_directories(path: &Path, trash: &Trash) -> Result<Vec<u64>, Error> {
+    let directory = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut numbers = Vec::new();
+    for name in disk::children(&directory).map_err(Error::io("list", path))? {
+        match name.to_str().and_then(|name| name.parse().ok()) {
+            Some(number) => numbers.push(number),
+            None => trash.take_path(&path.join(&name))?,
+        }
+    }
+    Ok(numbers)
+}

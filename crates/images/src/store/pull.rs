@@ -1,0 +1,317 @@
+//! Getting an image: manifest, configuration, and its layers all at once.
+
+use std::sync::Arc;
+
+use tokio::{io::AsyncRead, task::JoinSet};
+
+use super::{Inner, State};
+use crate::{
+    Auth, Error, Fault, Image,
+    archive::Layout,
+    digest::{Digest, Hasher},
+    image::ImageLayer,
+    index::{ImageRecord, Step},
+    layer::{Blob, LayerError, Target, Unpacked, unpack_blob},
+    manifest::{self, Content, Manifest},
+    reference::{Reference, Version},
+    registry::{Download, Fetched, Session},
+};
+
+/// Chunks in flight between the network and the disk, each a few KiB to a few tens of KiB.
+const CHUNKS: usize = 64;
+/// An index may lead to another index, but not forever.
+const INDEX_DEPTH: usize = 3;
+
+/// Where an image's content comes from.
+pub(super) enum Source {
+    Registry(Session),
+    Archive(Layout),
+}
+
+/// One image, as its manifest describes it.
+struct Plan {
+    id: Digest,
+    config: String,
+    layers: Vec<(Content, Digest)>,
+    /// Bytes of manifest, configuration and compressed layers.
+    size: u64,
+}
+
+/// Keeps layers from being collected while an image that needs them is put together.
+struct Hold {
+    inner: Arc<Inner>,
+    layers: Vec<Digest>,
+}
+
+impl Hold {
+    fn new(inner: &Arc<Inner>, layers: impl Iterator<Item = Digest>) -> Self {
+        let layers: Vec<_> = layers.collect();
+        let mut state = inner.state();
+        layers.iter().for_each(|layer| *state.held.entry(*layer).or_default() += 1);
+        drop(state);
+        Self { inner: inner.clone(), layers }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.inner.state();
+        for layer in &self.layers {
+            if let Some(count) = state.held.get_mut(layer) {
+                *count -= 1;
+                if *count == 0 {
+                    state.held.remove(layer);
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Pulls an image and names it.
+    pub async fn pull(self: Arc<Self>, reference: &Reference, auth: Option<&Auth>) -> Result<Arc<Image>, Error> {
+        let session = Session::open(self.config.config_path.clone(), reference, auth).await?;
+        let source = Arc::new(Source::Registry(session));
+        let name = reference.to_string();
+        let top = source.manifest(reference.version(), &self, &name).await?;
+        let digest = top.digest;
+        let image = self.clone().import(source, top, &name, Some(reference)).await;
+        if image.as_ref().is_err_and(|error| error.fault() != Fault::Unavailable) {
+            // What came before the fault is of no use; after a mere interruption it is.
+            self.clone().collect().await?;
+        }
+        tracing::debug!(reference = name, %digest, ok = image.is_ok(), "pulled");
+        image
+    }
+
+    /// Loads the images of an archive.
+    pub async fn load(
+        self: Arc<Self>,
+        archive: impl AsyncRead + Unpin + Send,
+    ) -> Result<Vec<Arc<Image>>, Error> {
+        let layout = Layout::read(&self.trash, archive, &self.config.limits).await?;
+        let entries = layout.images(&self.config.limits)?;
+        let source = Arc::new(Source::Archive(layout));
+        let mut images = Vec::new();
+        for (digest, name) in entries {
+            let shown = name.as_ref().map_or_else(|| digest.to_string(), Reference::to_string);
+            let top = source.manifest(&Version::Digest(digest), &self, &shown).await?;
+            let image = self.clone().import(source.clone(), top, &shown, name.as_ref()).await;
+            if image.is_err() {
+                self.clone().collect().await?;
+            }
+            images.push(image?);
+        }
+        Ok(images)
+    }
+
+    /// Gets everything that a manifest leads to, then records it under the name.
+    async fn import(
+        self: Arc<Self>,
+        source: Arc<Source>,
+        top: Fetched,
+        shown: &str,
+        name: Option<&Reference>,
+    ) -> Result<Arc<Image>, Error> {
+        let digest = top.digest;
+        let plan = self.plan(&source, top, shown).await?;
+        let id = plan.id;
+        let hold = Hold::new(&self, plan.layers.iter().map(|(_, diff_id)| *diff_id));
+        self.layers(&source, &plan, shown).await?;
+        let mut steps = vec![Step::PutImage(id, plan.record())];
+        steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
+        let changing = self.changing.lock().await;
+        self.apply(steps).await?;
+        drop(changing);
+        drop(hold);
+        let image = self.state().get(&id);
+        image.ok_or_else(|| Error::NotFound { reference: shown.to_owned() })
+    }
+
+    /// Follows indexes to this machine's image and reads its configuration.
+    async fn plan(&self, source: &Source, top: Fetched, shown: &str) -> Result<Plan, Error> {
+        let limits = &self.config.limits;
+        let mut fetched = top;
+        for _ in 0..=INDEX_DEPTH {
+            let digest = fetched.digest;
+            let bad = |why: String| Error::Image { reference: shown.to_owned(), why: format!("{digest}: {why}") };
+            match Manifest::parse(&fetched.bytes, fetched.content_type.as_deref(), limits).map_err(bad)? {
+                Manifest::Index(image) => {
+                    fetched = source.manifest(&Version::Digest(image.digest), self, shown).await?;
+                    if fetched.bytes.len() as u64 != image.size {
+                        let got = fetched.bytes.len();
+                        return Err(bad(format!("{} has {got} bytes, want {}", image.digest, image.size)));
+                    }
+                }
+                Manifest::Image { config, layers } => {
+                    let bytes = source.blob(&config, limits.config_bytes, shown).await?;
+                    return Plan::new(fetched.bytes.len(), config, layers, bytes).map_err(bad);
+                }
+            }
+        }
+        let why = format!("indexes are nested deeper than {INDEX_DEPTH}");
+        Err(Error::Image { reference: shown.to_owned(), why })
+    }
+
+    /// Gets all layers, in parallel. The first failure ends them all.
+    async fn layers(self: &Arc<Self>, source: &Arc<Source>, plan: &Plan, shown: &str) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        for (content, diff_id) in plan.layers.clone() {
+            let (inner, source, shown) = (self.clone(), source.clone(), shown.to_owned());
+            tasks.spawn(async move { inner.layer(&source, content, diff_id, &shown).await });
+        }
+        while let Some(result) = tasks.join_next().await {
+            result.map_err(|error| Error::Task { operation: "get a layer", why: error.to_string() })??;
+        }
+        Ok(())
+    }
+
+    /// Gets one layer, unless it is there or somebody else gets it first.
+    async fn layer(
+        self: &Arc<Self>,
+        source: &Source,
+        content: Content,
+        diff_id: Digest,
+        shown: &str,
+    ) -> Result<(), Error> {
+        let lock = self.state().unpacking(diff_id);
+        let _mine = lock.lock().await;
+        if self.state().layers.contains_key(&diff_id) {
+            return Ok(());
+        }
+        let permit = self.downloads.acquire().await;
+        let mut attempt = 0;
+        let (workspace, unpacked) = loop {
+            match self.unpack(source, attempt, &content, diff_id, shown).await {
+                Err(error) if attempt + 1 < source.count() && error.fault() != Fault::Node => {
+                    tracing::info!(%error, "trying the next host");
+                    attempt += 1;
+                }
+                result => break result?,
+            }
+        };
+        drop(permit);
+        self.commit_layer(workspace, unpacked).await
+    }
+
+    /// Streams a blob from its source through both hashes into a fresh directory.
+    async fn unpack(
+        self: &Arc<Self>,
+        source: &Source,
+        attempt: usize,
+        content: &Content,
+        diff_id: Digest,
+        shown: &str,
+    ) -> Result<(crate::disk::Workspace, Unpacked), Error> {
+        let fail = |source| Error::Layer { reference: shown.to_owned(), digest: content.digest.to_string(), source };
+        let mut stream = source.open(attempt, content).await?;
+        let (sender, blob) = Blob::channel(CHUNKS);
+        let (workspace, inner) = (self.trash.workspace()?, self.clone());
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let directory = workspace.path().to_owned();
+            let target = Target { directory: &directory, trash: &inner.trash, limits: &inner.config.limits };
+            unpack_blob(blob, &target).map(|unpacked| (workspace, unpacked))
+        });
+        let mut hasher = Hasher::default();
+        let mut received = 0;
+        while let Some(chunk) = stream.chunk().await? {
+            received += chunk.len() as u64;
+            if received > content.size {
+                return Err(fail(mismatch("size", format!("{} bytes", content.size), format!("more than {received}"))));
+            }
+            hasher.update(&chunk);
+            if sender.send(chunk).await.is_err() {
+                // The unpacker gave up; it says why.
+                break;
+            }
+        }
+        drop(sender);
+        let unpacked = unpacking
+            .await
+            .map_err(|error| Error::Task { operation: "unpack a layer", why: error.to_string() })?;
+        let (got, size) = hasher.finish();
+        match unpacked {
+            // A blob that is not what it should be may fail in any way: say that it is not.
+            Err(error) if error.fault() == Fault::Node || size != content.size => Err(fail(error)),
+            _ if size != content.size => Err(fail(mismatch("size", content.size, size))),
+            _ if got != content.digest => Err(fail(mismatch("digest", content.digest, got))),
+            Err(error) => Err(fail(error)),
+            Ok((_, unpacked)) if unpacked.diff_id != diff_id => {
+                Err(fail(mismatch("digest of the uncompressed layer (diff id)", diff_id, unpacked.diff_id)))
+            }
+            Ok(done) => Ok(done),
+        }
+    }
+}
+
+fn mismatch(what: &'static str, want: impl ToString, got: impl ToString) -> LayerError {
+    LayerError::Mismatch { what, want: want.to_string(), got: got.to_string() }
+}
+
+impl Plan {
+    fn new(manifest: usize, config: Content, layers: Vec<Content>, bytes: Vec<u8>) -> Result<Self, String> {
+        let (_, diff_ids) = manifest::parse_config(&bytes, layers.len())?;
+        let text = String::from_utf8(bytes).map_err(|_| "the configuration is not UTF-8".to_owned())?;
+        let size = layers.iter().fold(manifest as u64 + config.size, |sum, layer| sum.saturating_add(layer.size));
+        let layers = layers.into_iter().zip(diff_ids).collect();
+        Ok(Self { id: config.digest, config: text, layers, size })
+    }
+
+    fn record(&self) -> ImageRecord {
+        let layer = |(content, diff_id): &(Content, Digest)| ImageLayer {
+            diff_id: *diff_id,
+            blob: content.digest,
+            size: content.size,
+        };
+        ImageRecord::new(self.config.clone(), self.size, self.layers.iter().map(layer).collect())
+    }
+}
+
+/// A blob's bytes, wherever they come from.
+enum Stream {
+    Http(Download),
+    File(crate::archive::BlobFile),
+}
+
+impl Stream {
+    async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+        match self {
+            Self::Http(download) => download.chunk().await,
+            Self::File(file) => file.chunk().await,
+        }
+    }
+}
+
+impl Source {
+    async fn manifest(&self, version: &Version, inner: &Inner, shown: &str) -> Result<Fetched, Error> {
+        match (self, version) {
+            (Self::Registry(session), version) => session.manifest(version, &inner.config.limits).await,
+            (Self::Archive(layout), Version::Digest(digest)) => {
+                layout.manifest(*digest, inner.config.limits.manifest_bytes).await
+            }
+            (Self::Archive(_), Version::Tag(_)) => Err(Error::NotFound { reference: shown.to_owned() }),
+        }
+    }
+
+    async fn blob(&self, content: &Content, limit: u64, shown: &str) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Registry(session) => session.blob(content, limit).await,
+            Self::Archive(layout) => layout.blob(content, limit, shown).await,
+        }
+    }
+
+    /// How many places a blob can be read from.
+    fn count(&self) -> usize {
+        match self {
+            Self::Registry(session) => session.sources(),
+            Self::Archive(_) => 1,
+        }
+    }
+
+    async fn open(&self, attempt: usize, content: &Content) -> Result<Stream, Error> {
+        match self {
+            Self::Registry(session) => session.download(attempt, content).await.map(Stream::Http),
+            Self::Archive(layout) => layout.open(content).await.map(Stream::File),
+        }
+    }
+}

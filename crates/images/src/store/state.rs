@@ -1,0 +1,210 @@
+//! What the store knows, in memory: lists and look-ups never wait for the disk.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Weak},
+};
+
+use crate::{
+    Error, Image, Usage,
+    digest::Digest,
+    index::{Contents, ImageRecord, LayerRecord, Step},
+    manifest,
+    reference::{Reference, Version},
+    snapshot::SnapshotRecord,
+};
+
+/// Everything that is whole, and who uses it.
+#[derive(Default)]
+pub(super) struct State {
+    images: BTreeMap<Digest, (ImageRecord, Arc<Image>)>,
+    references: BTreeMap<String, Digest>,
+    pub layers: BTreeMap<Digest, LayerRecord>,
+    pub snapshots: BTreeMap<String, SnapshotRecord>,
+    /// Layers that a pull counts on.
+    pub held: HashMap<Digest, usize>,
+    /// Who unpacks a layer has its lock; others wait for it and then find the layer.
+    unpacking: HashMap<Digest, Weak<tokio::sync::Mutex<()>>>,
+}
+
+impl State {
+    /// Puts together what the index and the directories say. Returns also how to correct the index: layers without a
+    /// directory are not there, nor images without a layer.
+    pub fn load(
+        contents: Contents,
+        snapshots: Vec<(String, SnapshotRecord)>,
+        directories: &[u64],
+    ) -> (Self, Vec<Step>) {
+        let mut state = Self { snapshots: snapshots.into_iter().collect(), ..Self::default() };
+        let mut wrong = Vec::new();
+        let there: HashSet<_> = directories.iter().collect();
+        for (id, layer) in contents.layers {
+            if there.contains(&layer.directory) {
+                state.layers.insert(id, layer);
+            } else {
+                tracing::warn!(layer = %id, directory = layer.directory, "layer lost its directory");
+                wrong.push(Step::DropLayer(id));
+            }
+        }
+        for (id, image) in contents.images {
+            let whole = image.layers.iter().all(|layer| state.layers.contains_key(&layer.diff_id));
+            if !whole || !state.insert(id, image) {
+                tracing::warn!(image = %id, "image is not whole any more and has to be pulled again");
+                wrong.push(Step::DropImage(id));
+            }
+        }
+        for (name, id) in contents.references {
+            if state.images.contains_key(&id) {
+                state.references.insert(name, id);
+            } else {
+                wrong.push(Step::DropReference(name));
+            }
+        }
+        let all: Vec<_> = state.images.keys().copied().collect();
+        all.into_iter().for_each(|id| state.rename(id));
+        (state, wrong)
+    }
+
+    /// Follows a change of the index.
+    pub fn apply(&mut self, steps: Vec<Step>) {
+        let mut renamed = HashSet::new();
+        for step in steps {
+            match step {
+                Step::PutImage(id, image) => {
+                    self.insert(id, image);
+                    renamed.insert(id);
+                }
+                Step::DropImage(id) => drop(self.images.remove(&id)),
+                Step::PutReference(name, id) => {
+                    renamed.extend(self.references.insert(name, id));
+                    renamed.insert(id);
+                }
+                Step::DropReference(name) => renamed.extend(self.references.remove(&name)),
+                Step::PutLayer(id, layer) => drop(self.layers.insert(id, layer)),
+                Step::DropLayer(id) => drop(self.layers.remove(&id)),
+            }
+        }
+        renamed.into_iter().for_each(|id| self.rename(id));
+    }
+
+    fn insert(&mut self, id: Digest, record: ImageRecord) -> bool {
+        let Ok((config, _)) = manifest::parse_config(record.config.as_bytes(), record.layers.len()) else {
+            return false;
+        };
+        let image = Image {
+            id: id.to_string(),
+            repo_tags: Vec::new(),
+            repo_digests: Vec::new(),
+            size: record.size,
+            layers: record.layers.clone(),
+            config,
+            pinned: false,
+        };
+        self.images.insert(id, (record, Arc::new(image)));
+        true
+    }
+
+    /// Gives an image its names anew.
+    fn rename(&mut self, id: Digest) {
+        let Some((_, image)) = self.images.get_mut(&id) else { return };
+        let names = self.references.iter().filter(|(_, named)| **named == id).map(|(name, _)| name.clone());
+        let (digests, tags) = names.partition(|name| name.contains('@'));
+        *image = Arc::new(Image { repo_tags: tags, repo_digests: digests, ..Image::clone(image) });
+    }
+
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.images.values().map(|(_, image)| image.clone()).collect()
+    }
+
+    pub fn get(&self, id: &Digest) -> Option<Arc<Image>> {
+        self.images.get(id).map(|(_, image)| image.clone())
+    }
+
+    pub fn has_image(&self, id: &str) -> bool {
+        id.parse::<Digest>().is_ok_and(|id| self.images.contains_key(&id))
+    }
+
+    /// By id, by name, by the beginning of an id, in this order.
+    pub fn resolve(&self, text: &str) -> Result<Option<Arc<Image>>, Error> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if let Ok(id) = Digest::from_hex(hex) {
+            return Ok(self.get(&id));
+        }
+        let reference = text.parse::<Reference>();
+        if let Ok(reference) = &reference
+            && let Some(image) = self.references.get(&reference.to_string()).and_then(|id| self.get(id))
+        {
+            return Ok(Some(image));
+        }
+        let is_prefix = !hex.is_empty() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if is_prefix {
+            return self.by_prefix(hex);
+        }
+        reference.map(|_| None).map_err(Error::from)
+    }
+
+    fn by_prefix(&self, hex: &str) -> Result<Option<Arc<Image>>, Error> {
+        let mut found = self.images.iter().filter(|(id, _)| id.hex().starts_with(hex)).map(|(_, (_, image))| image);
+        match (found.next(), found.count()) {
+            (image, 0) => Ok(image.cloned()),
+            (_, more) => Err(Error::Ambiguous { prefix: hex.to_owned(), count: more + 1 }),
+        }
+    }
+
+    /// What makes `image` the meaning of `reference` and of its digest.
+    pub fn steps_to_name(reference: &Reference, manifest: Option<Digest>, id: Digest) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if let Version::Tag(_) = reference.version() {
+            steps.push(Step::PutReference(reference.to_string(), id));
+        }
+        steps.extend(manifest.map(|digest| Step::PutReference(reference.with_digest(digest).to_string(), id)));
+        steps
+    }
+
+    pub fn steps_to_remove(&self, id: Digest) -> Vec<Step> {
+        let names = self.references.iter().filter(|(_, named)| **named == id);
+        let mut steps: Vec<_> = names.map(|(name, _)| Step::DropReference(name.clone())).collect();
+        steps.push(Step::DropImage(id));
+        steps
+    }
+
+    /// What forgets the layers that nothing uses.
+    pub fn steps_to_collect(&self) -> Vec<Step> {
+        let mut used: HashSet<Digest> = self.held.keys().copied().collect();
+        used.extend(self.images.values().flat_map(|(image, _)| image.layers.iter().map(|layer| layer.diff_id)));
+        used.extend(self.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().copied()));
+        self.layers.keys().filter(|id| !used.contains(id)).map(|id| Step::DropLayer(*id)).collect()
+    }
+
+    /// Takes the layers that nothing uses out, with the steps that forget them.
+    pub fn take_unused(&mut self) -> (Vec<Step>, BTreeMap<Digest, LayerRecord>) {
+        let steps = self.steps_to_collect();
+        let mut taken = BTreeMap::new();
+        for step in &steps {
+            if let Step::DropLayer(id) = step
+                && let Some(layer) = self.layers.remove(id)
+            {
+                taken.insert(*id, layer);
+            }
+        }
+        (steps, taken)
+    }
+
+    /// What all layers take.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        self.layers.values().for_each(|layer| usage += layer.usage);
+        usage
+    }
+
+    /// The lock of whoever unpacks this layer.
+    pub fn unpacking(&mut self, layer: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        self.unpacking.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = self.unpacking.get(&layer).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        self.unpacking.insert(layer, Arc::downgrade(&lock));
+        lock
+    }
+}
