@@ -45,6 +45,12 @@ pub(super) fn bring_up_loopback() -> Result<(), Error> {
     Socket::route()?.ask("bring up loopback", up).map(drop)
 }
 
+/// Brings a link up.
+pub(super) fn bring_up(socket: &mut Socket, link: u32) -> Result<(), Error> {
+    let up = Message::new(libc::RTM_NEWLINK, REQUEST | ACK, &link_header(link, UP, UP));
+    socket.ask("bring up the pod's link", up).map(drop)
+}
+
 /// Finds a link by name; none is not an error.
 pub(super) fn find_link(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error> {
     let get = Message::new(libc::RTM_GETLINK, REQUEST | ACK, &link_header(0, 0, 0)).text(libc::IFLA_IFNAME, name);
@@ -71,10 +77,11 @@ pub(super) fn create_bridge(socket: &mut Socket, name: &str, mac: [u8; 6], mtu: 
     socket.ask(&format!("create bridge {name}"), create).map(drop)
 }
 
-/// Creates a veth pair, both ends up, this one a port of the bridge and the other in the pod's namespace.
+/// Creates a veth pair: this end up and a port of the bridge, the other in the pod's namespace and down.
 pub(super) fn create_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<(), Error> {
     let peer = |info: Message| {
-        info.raw(&link_header(0, UP, UP))
+        // It cannot be up yet: the kernel makes this end first, and a veth without its peer refuses (ENOTCONN).
+        info.raw(&link_header(0, 0, 0))
             .text(libc::IFLA_IFNAME, veth.peer)
             .u32(libc::IFLA_MTU, veth.mtu)
             .attr(libc::IFLA_ADDRESS, &veth.peer_mac)
@@ -90,11 +97,18 @@ pub(super) fn create_veth(socket: &mut Socket, veth: &Veth<'_>) -> Result<(), Er
     socket.ask(&format!("create veth {}", veth.name), create).map(drop)
 }
 
-/// Gives a bridge port an alias, and lets it send a packet back to where it came from (hairpin).
-pub(super) fn set_port(socket: &mut Socket, name: &str, bridge: u32, alias: &str) -> Result<(), Error> {
+/// Makes a link a port of a bridge.
+pub(super) fn set_master(socket: &mut Socket, name: &str, bridge: u32) -> Result<(), Error> {
     let set = Message::new(libc::RTM_NEWLINK, REQUEST | ACK, &link_header(0, 0, 0))
         .text(libc::IFLA_IFNAME, name)
-        .u32(libc::IFLA_MASTER, bridge)
+        .u32(libc::IFLA_MASTER, bridge);
+    socket.ask(&format!("make {name} a bridge port"), set).map(drop)
+}
+
+/// Gives a bridge port an alias, and lets it send a packet back to where it came from (hairpin).
+pub(super) fn set_port(socket: &mut Socket, name: &str, alias: &str) -> Result<(), Error> {
+    let set = Message::new(libc::RTM_NEWLINK, REQUEST | ACK, &link_header(0, 0, 0))
+        .text(libc::IFLA_IFNAME, name)
         .text(libc::IFLA_IFALIAS, alias)
         .nest(libc::IFLA_LINKINFO, |info| {
             info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge")

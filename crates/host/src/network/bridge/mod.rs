@@ -196,7 +196,7 @@ impl Bridge {
             peer_namespace: namespace,
         };
         link::create_veth(socket, &veth)?;
-        link::set_port(socket, &record.link, bridge.index, &format!("{ALIAS}{}", record.id))?;
+        link::set_port(socket, &record.link, &format!("{ALIAS}{}", record.id))?;
         netns::enter(&pod.netns, || self.configure_pod_end(&record.ips))?
     }
 
@@ -205,6 +205,7 @@ impl Bridge {
         let mut socket = Socket::route()?;
         let missing = || Error::LinkMissing { link: POD_INTERFACE.to_owned() };
         let pod_end = link::find_link(&mut socket, POD_INTERFACE)?.ok_or_else(missing)?;
+        link::bring_up(&mut socket, pod_end.index)?;
         for (ip, subnet) in ips.iter().zip(&self.config.subnets) {
             link::add_address(&mut socket, pod_end.index, *ip, subnet.prefix())?;
             link::add_default_route(&mut socket, pod_end.index, subnet.gateway())?;
@@ -252,7 +253,8 @@ impl Bridge {
         let orphans = link::list_links(socket)?.into_iter().filter(|link| link.master.is_none());
         for link in orphans {
             if let Some(alias) = link.alias.as_deref().filter(|alias| alias.starts_with(ALIAS)) {
-                link::set_port(socket, &link.name, bridge, alias)?;
+                link::set_master(socket, &link.name, bridge)?;
+                link::set_port(socket, &link.name, alias)?;
             }
         }
         Ok(())

@@ -264,7 +264,8 @@ fn a_port_is_free_for_the_next_pod_at_once_after_detach() {
         node.bridge.detach("a1").unwrap();
         let next = node.attach("b2", &[port(8080, 80)]);
         assert_eq!(node.links(), ["vethb2"], "the port was given out after the old veth was gone");
-        talk(connect(at(ip("127.0.0.1"), 8080)), &next.listen(80));
+        let server = next.listen(80);
+        talk(connect(at(ip("127.0.0.1"), 8080)), &server);
     });
 }
 
@@ -362,7 +363,7 @@ fn a_failed_attach_leaves_nothing() {
     TestHost::run(|| {
         let node = Node::new();
         let mut pod = node.pod("a1", &[port(8080, 80)]);
-        netns::enter(&pod.netns, || run("ip link add eth0 type dummy")).unwrap();
+        netns::enter(&pod.netns, || run("ip link add eth0 type bridge")).unwrap();
         let error = node.bridge.attach(&pod).unwrap_err().to_string();
         assert!(error.contains("create veth vetha1"), "{error}");
         assert_eq!((node.links().len(), node.records()), (0, 0));
@@ -381,7 +382,8 @@ fn attaching_again_replaces_what_an_interrupted_attach_made() {
         node.attach("a1", &[port(8080, 80)]);
         let again = node.attach("a1", &[port(8080, 80)]);
         assert_eq!((node.links().len(), node.records()), (1, 1));
-        talk(connect(at(ip("127.0.0.1"), 8080)), &again.listen(80));
+        let new_server = again.listen(80);
+        talk(connect(at(ip("127.0.0.1"), 8080)), &new_server);
     });
 }
 
@@ -399,7 +401,8 @@ fn status_repairs_what_somebody_removed() {
         talk(connect(at(ip("127.0.0.1"), 8080)), &server);
         run("nft flush ruleset");
         let other = node.attach("b2", &[port(8081, 80)]);
-        talk(connect(at(ip("127.0.0.1"), 8081)), &other.listen(80));
+        let other_server = other.listen(80);
+        talk(connect(at(ip("127.0.0.1"), 8081)), &other_server);
         talk(connect(at(ip("127.0.0.1"), 8080)), &server);
     });
 }
@@ -427,7 +430,8 @@ fn tables_that_drop_forwarded_packets_are_reported() {
 fn a_route_that_overlaps_is_reported_and_a_link_that_is_no_bridge_refused() {
     TestHost::run(|| {
         let node = Node::new();
-        run("ip link add other type dummy");
+        run("ip link add other type veth peer name other2");
+        run("ip link set other2 up");
         run("ip link set other up");
         run("ip route add 10.77.0.128/25 dev other");
         let warnings = node.bridge.status().unwrap();
@@ -442,7 +446,7 @@ fn a_route_that_overlaps_is_reported_and_a_link_that_is_no_bridge_refused() {
 fn the_mtu_is_that_of_the_default_route_unless_configured() {
     TestHost::run(|| {
         let host = TestHost::new();
-        run("ip link add up0 mtu 1400 type dummy");
+        run("ip link add up0 mtu 1400 type bridge");
         run("ip addr add 192.0.2.1/24 dev up0");
         run("ip link set up0 up");
         run("ip route add default via 192.0.2.2");
