@@ -1,0 +1,157 @@
+//! Device nodes and links in the container's `/dev`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_host::mount;
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, makedev, mknodat, symlinkat};
+use rustix::io::Errno;
+
+use super::errors::{Blame, container, node, refused};
+use super::resolve::{Confined, Kind};
+use crate::protocol::CallError;
+
+/// The devices that every container has (OCI runtime specification, "Default Devices"), all mode 0666.
+const DEFAULT: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// The links that every container has ("Dev symbolic links").
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Whether the container has a `/dev` of its own, to be filled. A volume over it is left as it is.
+fn is_ours(mounts: &[Mount]) -> bool {
+    let is_bind = |mount: &Mount| {
+        mount.typ().as_deref() == Some("bind")
+            || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind")
+    };
+    !mounts.iter().any(|mount| mount.destination().components().eq(Path::new("/dev").components()) && is_bind(mount))
+}
+
+/// Makes the default devices, those of the specification, and the links.
+pub(super) fn populate(root: Confined<'_>, mounts: &[Mount], devices: &[LinuxDevice]) -> Result<(), CallError> {
+    if !is_ours(mounts) {
+        return Ok(());
+    }
+    let (dev, _) = root.open_or_make(Path::new("/dev"), Kind::Directory).container(|| "make /dev".into())?;
+    for (path, major, minor) in DEFAULT {
+        if devices.iter().any(|device| device.path() == Path::new(path)) {
+            continue;
+        }
+        let name = OsStr::new(path.trim_start_matches("/dev/"));
+        let node = Node { kind: FileType::CharacterDevice, device: makedev(major, minor), mode: 0o666, owner: (0, 0) };
+        node.make(&dev, name, Path::new(path)).node(|| format!("make {path}"))?;
+    }
+    for device in devices {
+        make(root, device)?;
+    }
+    for (target, name) in LINKS {
+        link(&dev, target, name).node(|| format!("make /dev/{name}"))?;
+    }
+    Ok(())
+}
+
+fn link(dev: &OwnedFd, target: &str, name: &str) -> io::Result<()> {
+    match symlinkat(target, dev, name) {
+        Err(Errno::EXIST) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// A device node to make.
+struct Node {
+    kind: FileType,
+    device: Dev,
+    mode: u32,
+    owner: (u32, u32),
+}
+
+impl Node {
+    /// Makes it in a directory. Where nodes cannot be made, the host's own is mounted there instead.
+    fn make(&self, directory: &OwnedFd, name: &OsStr, host: &Path) -> io::Result<()> {
+        match mknodat(directory, name, self.kind, Mode::from_raw_mode(self.mode & 0o7777), self.device) {
+            Ok(()) if self.owner == (0, 0) => return Ok(()),
+            Ok(()) => {
+                let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
+                return Ok(chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?);
+            }
+            // The image's own.
+            Err(Errno::EXIST) => return Ok(()),
+            Err(Errno::PERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let copy = mount::clone_path(host, false)?;
+        let (target, _) = Confined::to(directory.as_fd()).open_or_make(Path::new(name), Kind::File)?;
+        mount::attach(&copy, &target)
+    }
+}
+
+/// One device of the specification.
+fn make(root: Confined<'_>, device: &LinuxDevice) -> Result<(), CallError> {
+    let path = device.path();
+    let step = || format!("make device {}", path.display());
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(refused(format!("device {}: not a path of a file", path.display())));
+    };
+    let kind = match device.typ() {
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::P => FileType::Fifo,
+        LinuxDeviceType::A => return Err(refused(format!("device {}: type a is for cgroup rules", path.display()))),
+    };
+    let number = |value: i64| u32::try_from(value).container(step);
+    let device_number =
+        if kind == FileType::Fifo { 0 } else { makedev(number(device.major())?, number(device.minor())?) };
+    let node = Node {
+        kind,
+        device: device_number,
+        mode: device.file_mode().unwrap_or(0o666),
+        owner: (device.uid().unwrap_or(0), device.gid().unwrap_or(0)),
+    };
+    let (directory, _) = root.open_or_make(directory, Kind::Directory).container(step)?;
+    node.make(&directory, name, path).container(step)
+}
+
+/// The null device: the container's own if it is one, else the host's.
+pub(super) fn null(root: Confined<'_>) -> Result<OwnedFd, CallError> {
+    let is_null = |fd: &OwnedFd| fstat(fd).is_ok_and(|stat| is_null(&stat));
+    match root.open_without_links(Path::new("/dev/null"), OFlags::PATH) {
+        Ok(fd) if is_null(&fd) => Ok(fd),
+        _ => {
+            let path = PathBuf::from("/dev/null");
+            let fd = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .node(|| "open /dev/null".into())?;
+            if is_null(&fd) { Ok(fd) } else { Err(node("open /dev/null", "it is not the null device")) }
+        }
+    }
+}
+
+/// Whether a file is the null device.
+pub(super) fn is_null(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
+}
+
+/// Mounts the terminal over `/dev/console`.
+pub(super) fn console(root: Confined<'_>, terminal: &OwnedFd) -> Result<(), CallError> {
+    let step = || "mount /dev/console".to_owned();
+    let (target, _) = root.open_or_make(Path::new("/dev/console"), Kind::File).container(step)?;
+    if FileType::from_raw_mode(fstat(&target).node(step)?.st_mode) == FileType::Directory {
+        return Err(container(step(), "it is a directory"));
+    }
+    let copy = mount::clone_fd(terminal.as_fd(), false).node(step)?;
+    mount::attach(&copy, &target).node(step)
+}

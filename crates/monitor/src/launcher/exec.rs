@@ -1,0 +1,86 @@
+//! A further process in a running container, confined as its init is.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten_host::cgroup::{Cgroup, Hierarchies};
+use corten_host::process::{self, Fork};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::channel::ChildEnd;
+use super::errors::{Blame, refused};
+use super::program::{Program, read_seccomp};
+use super::resolve::Confined;
+use super::{Started, Stdio, cgroups, channel, end, fork, hide, labels, limits, stdio, wait};
+use crate::protocol::{CallError, Exec};
+
+/// The namespaces that are joined by the child itself; the PID namespace is joined by being born into it.
+const OTHERS: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+
+/// Runs a process in the container whose init is `init_pid`. To be called in the launcher process; the new process is
+/// a child of its parent. Without `stdio` and without a terminal the process has `/dev/null`.
+///
+/// # Errors
+/// Says which step failed and whose fault it was. No process is left then.
+pub fn exec(plan: &Exec, init_pid: i32, stdio: Option<Stdio>, seccomp: Option<OwnedFd>) -> Result<Started, CallError> {
+    let seccomp = seccomp.map(read_seccomp).transpose()?;
+    let program = Program::new(&plan.process, seccomp.as_deref())?;
+    hide()?;
+    let pid = Pid::from_raw(init_pid).ok_or_else(|| refused(format!("{init_pid} is not a process id")))?;
+    let init = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| gone(errno.into()))?;
+    let cgroup = Hierarchies::detect().and_then(|hierarchies| hierarchies.of_process(init_pid));
+    let cgroup = cgroup.node(|| "find the container's cgroup".into())?;
+    let v2 = cgroup.open_v2();
+    process::join_namespaces(init.as_fd(), libc::CLONE_NEWPID).map_err(gone)?;
+    let (ours, theirs) = channel::pair()?;
+    match fork(0, v2.as_ref().map(AsFd::as_fd))? {
+        Fork::Child => {
+            drop(ours);
+            let joining = Joining { plan, init, cgroup, in_v2: v2.is_some(), stdio, program };
+            end(joining.run(&theirs), &theirs)
+        }
+        Fork::Parent(sibling) => {
+            drop((theirs, stdio));
+            wait(sibling, &ours)
+        }
+    }
+}
+
+/// The container's init has ended, or ends right now.
+fn gone(error: std::io::Error) -> CallError {
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => CallError::NotRunning { what: "the container".into() },
+        _ => super::errors::node("join the container's namespaces", error.to_string()),
+    }
+}
+
+/// Everything the child needs.
+struct Joining<'a> {
+    plan: &'a Exec,
+    init: OwnedFd,
+    cgroup: Cgroup,
+    in_v2: bool,
+    stdio: Option<Stdio>,
+    program: Program<'a>,
+}
+
+impl Joining<'_> {
+    fn run(self, channel: &ChildEnd) -> Result<Infallible, CallError> {
+        let process = &self.plan.process;
+        process::reset_signals();
+        rustix::process::setsid().node(|| "make a session".into())?;
+        cgroups::join(&self.cgroup, self.in_v2)?;
+        limits::set_oom_score(process.oom_score_adj())?;
+        labels::set_for_exec(process)?;
+        // Takes the container's root and its `/` as working directory too.
+        process::join_namespaces(self.init.as_fd(), OTHERS).map_err(gone)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).node(|| "open the container's root".into())?;
+        let connected = stdio::connect(process, self.plan.terminal, self.stdio, Confined::to(root.as_fd()), channel)?;
+        drop(root);
+        connected.install(process.user().uid())?;
+        self.program.execute(channel)
+    }
+}

@@ -1,0 +1,193 @@
+//! The container's root: an overlay that no mount table but the container's ever shows.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_host::mount::{self, Change, Filesystem, Propagation, attribute};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::errors::{Blame, node, refused};
+use crate::protocol::{CallError, OverlayRoot};
+
+/// The most bytes that mount(2) takes as options, with the final null.
+const MAX_OPTIONS: usize = 4096;
+
+/// A container's root, before it is part of a mount namespace.
+#[derive(Debug)]
+pub(super) enum Root {
+    /// A detached overlay.
+    Detached(OwnedFd),
+    /// Kernels before 6.7 take at most 256 bytes of layers by fsconfig(2): the child shall mount in its own namespace.
+    ByMount(Vec<u8>, PathBuf),
+}
+
+impl Root {
+    /// Makes the overlay, or decides that the child has to. In the launcher process, which sees the host's files.
+    pub(super) fn prepare(overlay: &OverlayRoot) -> Result<Self, CallError> {
+        if overlay.lower.is_empty() {
+            return Err(refused("root.lower: an overlay needs at least one layer"));
+        }
+        match detached(overlay) {
+            Ok(fd) => Ok(Root::Detached(fd)),
+            Err(error) if missing_layer(overlay).is_none() && is_old_kernel(&error) => Self::by_mount(overlay),
+            Err(error) => Err(node("mount the root", missing_layer(overlay).unwrap_or_else(|| error.to_string()))),
+        }
+    }
+
+    /// The options for mount(2), with layers relative to the directory that all of them share, to be short.
+    fn by_mount(overlay: &OverlayRoot) -> Result<Self, CallError> {
+        let base = shared_parent(&overlay.lower);
+        let mut options = OsString::from("index=off,lowerdir=");
+        for (index, layer) in overlay.lower.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ":" };
+            options.push(separator);
+            options.push(escaped(layer.strip_prefix(&base).unwrap_or(layer)));
+        }
+        options.push(",upperdir=");
+        options.push(escaped(&overlay.upper));
+        options.push(",workdir=");
+        options.push(escaped(&overlay.work));
+        let options = options.into_encoded_bytes();
+        if options.len() >= MAX_OPTIONS {
+            let error = format!("{} layers need {} bytes of mount options", overlay.lower.len(), options.len());
+            return Err(node("mount the root", error));
+        }
+        Ok(Root::ByMount(options, base))
+    }
+
+    /// Attaches the root over `/` of the caller's own mount namespace, where it is below no path yet: what is at `/`
+    /// for the caller stays the host's until [`enter`].
+    pub(super) fn attach(self) -> Result<OwnedFd, CallError> {
+        let step = || "attach the root".to_owned();
+        // Or the host's `/`, if it is shared, would get the container's root too. The mounts below keep their peers.
+        let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
+        mount::change_path(Path::new("/"), false, private).node(step)?;
+        match self {
+            Root::Detached(fd) => {
+                mount::attach_path(&fd, Path::new("/")).node(step)?;
+                Ok(fd)
+            }
+            Root::ByMount(options, base) => {
+                let options = std::ffi::CString::new(options).node(step)?;
+                rustix::process::chdir(&base).node(step)?;
+                rustix::mount::mount("overlay", "/", "overlay", MountFlags::empty(), options.as_c_str()).node(step)?;
+                // `/` itself is below the new mount; a step up from it lands on what is on top.
+                rustix::fs::open("/..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).node(step)
+            }
+        }
+    }
+}
+
+/// Makes the root the caller's `/` and takes everything of the host's away.
+pub(super) fn enter(root: BorrowedFd<'_>) -> Result<(), CallError> {
+    let step = || "enter the root".to_owned();
+    rustix::process::fchdir(root).node(step)?;
+    // The old root comes to lie on top of the new one, and "." is still the new one.
+    rustix::process::pivot_root(".", ".").node(step)?;
+    // Detaching it must not unmount the peers of its mounts on the host.
+    let slave = Change { propagation: Some(Propagation::Slave), ..Change::default() };
+    let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).node(step)?;
+    mount::change(old.as_fd(), true, slave).node(step)?;
+    rustix::process::fchdir(&old).node(step)?;
+    drop(old);
+    rustix::mount::unmount(".", UnmountFlags::DETACH).node(step)?;
+    rustix::process::chdir("/").node(step)
+}
+
+/// The last changes to the root mount itself.
+pub(super) fn finish(root: BorrowedFd<'_>, readonly: bool, propagation: Option<Propagation>) -> Result<(), CallError> {
+    let set = if readonly { attribute::RDONLY } else { 0 };
+    // Its own peers do not exist, so it is private and a slave of nobody already.
+    let propagation = propagation.filter(|p| matches!(p, Propagation::Shared | Propagation::Unbindable));
+    let change = Change { set, propagation, ..Change::default() };
+    if change.is_empty() { Ok(()) } else { mount::change(root, false, change).node(|| "change the root".into()) }
+}
+
+/// The overlay as a mount of no namespace.
+fn detached(overlay: &OverlayRoot) -> Result<OwnedFd, mount::Error> {
+    let filesystem = Filesystem::open("overlay")?;
+    filesystem.set("source", "overlay")?;
+    // Layers may be copied and restored elsewhere, and an index would tie the upper one to them.
+    filesystem.set("index", "off")?;
+    add_layers(&filesystem, &overlay.lower)?;
+    // Unlike the layers these are no lists, but the kernel unescapes them all the same.
+    filesystem.set("upperdir", escaped(&overlay.upper))?;
+    filesystem.set("workdir", escaped(&overlay.work))?;
+    filesystem.mount(0)
+}
+
+/// Since 6.7 one by one, as they are; before as one string of at most 256 bytes.
+fn add_layers(filesystem: &Filesystem, layers: &[PathBuf]) -> Result<(), mount::Error> {
+    let mut layers = layers.iter();
+    if let Some(first) = layers.next() {
+        match filesystem.set("lowerdir+", first) {
+            Err(error) if is_old_kernel(&error) => return add_joined(filesystem, first, layers),
+            other => other?,
+        }
+    }
+    layers.try_for_each(|layer| filesystem.set("lowerdir+", layer))
+}
+
+fn add_joined<'a>(
+    filesystem: &Filesystem,
+    first: &Path,
+    others: impl Iterator<Item = &'a PathBuf>,
+) -> Result<(), mount::Error> {
+    let mut joined = escaped(first);
+    for layer in others {
+        joined.push(":");
+        joined.push(escaped(layer));
+    }
+    filesystem.set("lowerdir", joined)
+}
+
+/// Whether this is how an older kernel refuses `lowerdir+` or a string that is too long for it.
+fn is_old_kernel(error: &mount::Error) -> bool {
+    matches!(error.source_error().raw_os_error(), Some(libc::EINVAL | libc::ENAMETOOLONG | libc::EOPNOTSUPP))
+}
+
+/// Which of the directories is not there, as a text.
+fn missing_layer(overlay: &OverlayRoot) -> Option<String> {
+    let all = overlay.lower.iter().chain([&overlay.upper, &overlay.work]);
+    all.into_iter().find(|path| !path.is_dir()).map(|path| format!("{} is not a directory", path.display()))
+}
+
+/// Escapes what means something in overlayfs's options.
+fn escaped(path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = path.as_os_str().as_bytes().iter();
+    OsString::from_vec(
+        bytes.flat_map(|b| matches!(b, b':' | b',' | b'\\').then_some(b'\\').into_iter().chain([*b])).collect(),
+    )
+}
+
+/// The longest directory that all paths are below.
+fn shared_parent(paths: &[PathBuf]) -> PathBuf {
+    let mut parents = paths.iter().map(|path| path.parent().unwrap_or(Path::new("/")));
+    let mut shared = parents.next().unwrap_or(Path::new("/")).to_owned();
+    for parent in parents {
+        while !parent.starts_with(&shared) && shared.pop() {}
+    }
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    /// The options for older kernels name layers relative to the directory they share.
+    #[test]
+    fn options_for_older_kernels_are_short() {
+        let overlay = OverlayRoot {
+            lower: vec!["/var/lib/corten/l/a".into(), "/var/lib/corten/l/b:c".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+        };
+        let Root::ByMount(options, base) = Root::by_mount(&overlay).unwrap() else { panic!("not by mount(2)") };
+        assert_eq!(base, Path::new("/var/lib/corten/l"));
+        assert_eq!(options, b"index=off,lowerdir=a:b\\:c,upperdir=/u,workdir=/w");
+    }
+}
