@@ -4,9 +4,7 @@ use std::{path::Path, time::Duration};
 
 use corten_cri::{
     client,
-    v1::{
-        image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient, *,
-    },
+    v1::{image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient, *},
 };
 use tonic::{Code, Status, transport::Channel};
 

@@ -128,7 +128,8 @@ impl Paths {
     pub fn mirror(&self, registry: &str, host: &str) {
         let dir = self.certs().join(registry);
         fs::create_dir_all(&dir).expect("make the registry's directory");
-        let text = format!("server = \"http://{host}\"\n[host.\"http://{host}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+        let text =
+            format!("server = \"http://{host}\"\n[host.\"http://{host}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
         fs::write(dir.join("hosts.toml"), text).expect("write hosts.toml");
     }
 }
@@ -287,11 +288,7 @@ fn configuration(paths: &Paths, setup: &Setup) -> String {
         format!("default_runtime = {:?}", setup.handler),
         format!("[runtimes.runc]\nbinary = {:?}", programs::installed("runc", "runc")),
         format!("[registry]\nconfig_path = [{:?}]", paths.certs()),
-        format!(
-            "[network]\nmode = {mode:?}\nconf_dir = {:?}\nbin_dirs = [{:?}]",
-            paths.cni(),
-            programs::CNI_PLUGINS
-        ),
+        format!("[network]\nmode = {mode:?}\nconf_dir = {:?}\nbin_dirs = [{:?}]", paths.cni(), programs::CNI_PLUGINS),
         format!("[cgroup]\nprefix = {:?}\ndefault_parent = {:?}", prefix(paths), paths.cgroup()),
         format!("[seccomp]\nlocalhost_root = {:?}", paths.dir.join("seccomp")),
         "[log]\nfilter = \"debug\"".to_owned(),

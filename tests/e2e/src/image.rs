@@ -357,9 +357,15 @@ fn make_busybox_layer(busybox: &Path) -> Vec<u8> {
     let program = std::fs::read(busybox).expect("read busybox");
     let applets = Command::new(busybox).arg("--list").output().expect("list busybox's applets").stdout;
     let mut layer = Layer::new();
-    for (dir, mode) in
-        [("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777), ("var", 0o755), ("www", 0o755), ("home", 0o755)]
-    {
+    for (dir, mode) in [
+        ("bin", 0o755),
+        ("etc", 0o755),
+        ("root", 0o700),
+        ("tmp", 0o1777),
+        ("var", 0o755),
+        ("www", 0o755),
+        ("home", 0o755),
+    ] {
         layer = layer.dir(dir, mode);
     }
     layer = layer.file("bin/busybox", 0o755, &program);

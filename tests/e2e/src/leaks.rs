@@ -39,7 +39,8 @@ impl Snapshot {
             ("process", processes(paths)),
             ("file", files(paths)),
         ];
-        let found = kinds.into_iter().flat_map(|(kind, items)| items.into_iter().map(move |item| (kind, item))).collect();
+        let found =
+            kinds.into_iter().flat_map(|(kind, items)| items.into_iter().map(move |item| (kind, item))).collect();
         Self { found }
     }
 

@@ -29,12 +29,18 @@ pub fn isolated<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) ->
     }
 }
 
+/// Where `ip netns` keeps its files.
+const NAMED: &str = "/run/netns";
+
 fn enter_fresh() {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("unshare mount and network namespace");
     for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
         mount(None::<&str>, "/", None::<&str>, propagation | MsFlags::MS_REC, None::<&str>)
             .expect("change the propagation of /");
     }
+    // `ip netns` keeps its files there: this test's are its own.
+    std::fs::create_dir_all(NAMED).expect("make the directory of named network namespaces");
+    mount(Some("tmpfs"), NAMED, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
     run("ip", &["link", "set", "lo", "up"]);
 }
 

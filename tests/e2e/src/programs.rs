@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 pub fn built(name: &str) -> PathBuf {
     let dir = std::env::var_os("CORTEN_BIN_DIR").map_or_else(beside_the_test, PathBuf::from);
     let program = dir.join(name);
-    assert!(program.is_file(), "{} is missing: run `cargo build --workspace` (or `make test`) first", program.display());
+    assert!(
+        program.is_file(),
+        "{} is missing: run `cargo build --workspace` (or `make test`) first",
+        program.display()
+    );
     program
 }
 

@@ -249,7 +249,8 @@ fn limits_reach_the_cgroup(setup: Setup) {
 /// The container's cgroup below each hierarchy's root: `<prefix>-<id>` in its pod's.
 fn cgroup_of(id: &str, lab: &lab::Lab) -> String {
     let all = lab.snapshot().all("cgroup");
-    let own = all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("no cgroup in {all:?}"));
+    let own =
+        all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("no cgroup in {all:?}"));
     own[own.find("/e2e-").unwrap()..].to_owned()
 }
 
@@ -347,7 +348,9 @@ fn a_program_that_is_not_there_is_the_containers_fault(setup: Setup) {
         let image = lab.busybox().await;
         let config = lab.pod("absent");
         let pod = lab.run_pod(&config).await;
-        for (name, program) in [("absent", "/no/such/program"), ("in-path", "no-such-program"), ("not-executable", "/etc/passwd")] {
+        for (name, program) in
+            [("absent", "/no/such/program"), ("in-path", "no-such-program"), ("not-executable", "/etc/passwd")]
+        {
             let id = lab.cri.create(&pod, &config, &pods::container(name, &image, &[program])).await.unwrap();
             let refused = lab.cri.start(&id).await;
             assert!(refused.as_ref().is_err_and(|status| status.message().contains(program)), "{refused:?}");
@@ -459,8 +462,7 @@ fn a_long_line_is_split_and_a_last_line_without_end_is_kept(setup: Setup) {
         let image = lab.busybox().await;
         let config = lab.pod("long");
         let pod = lab.run_pod(&config).await;
-        let container =
-            pods::script("c", &image, "head -c 50000 /dev/zero | tr '\\0' x; echo; printf 'no newline'");
+        let container = pods::script("c", &image, "head -c 50000 /dev/zero | tr '\\0' x; echo; printf 'no newline'");
         let (status, log) = lab.run_to_end(&pod, &config, &container).await;
         let lines = read_log(Path::new(&status.log_path));
         assert!(lines.iter().all(|line| line.text.len() <= 16 * 1024));

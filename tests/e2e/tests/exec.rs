@@ -152,10 +152,8 @@ fn an_exec_outlives_nothing(setup: Setup) {
         let id = sleeping(lab).await;
         let (cri, container) = (lab.cri.clone(), id.clone());
         let exec = tokio::spawn(async move { cri.exec_sync(&container, &["sleep", "5151"], 0).await });
-        until("the exec to run", async || {
-            lab.cri.shell(&id, "ps -o args").await.contains("sleep 5151").then_some(())
-        })
-        .await;
+        until("the exec to run", async || lab.cri.shell(&id, "ps -o args").await.contains("sleep 5151").then_some(()))
+            .await;
         lab.cri.stop(&id, 0).await.unwrap();
         let ended = exec.await.unwrap();
         assert!(ended.is_err() || ended.is_ok_and(|response| response.exit_code == 137));

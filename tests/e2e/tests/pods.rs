@@ -298,8 +298,9 @@ fn host_pid_and_ipc_are_the_hosts(setup: Setup) {
         };
         let config = with_namespaces(lab.pod("hostpid"), host);
         let pod = lab.run_pod(&config).await;
-        let container =
-            pods::with_security(pods::sleeper("c", &image), |security| host(security.namespace_options.as_mut().unwrap()));
+        let container = pods::with_security(pods::sleeper("c", &image), |security| {
+            host(security.namespace_options.as_mut().unwrap())
+        });
         let id = lab.start(&pod, &config, &container).await;
         for kind in ["pid", "ipc"] {
             let inside = lab.cri.shell(&id, &format!("readlink /proc/self/ns/{kind}")).await;

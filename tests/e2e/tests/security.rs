@@ -84,9 +84,12 @@ fn the_images_user_is_used_if_none_is_given(setup: Setup) {
     lab::test(setup, async |lab| {
         let config = lab.pod("user");
         let pod = lab.run_pod(&config).await;
-        for (name, user, expected) in
-            [("name", "alice", "1000:1000"), ("number", "1234", "1234:0"), ("both", "1234:998", "1234:998"), ("group", "alice:staff", "1000:50")]
-        {
+        for (name, user, expected) in [
+            ("name", "alice", "1000:1000"),
+            ("number", "1234", "1234:0"),
+            ("both", "1234:998", "1234:998"),
+            ("group", "alice:staff", "1000:50"),
+        ] {
             let mut settings = image::busybox_config();
             settings["User"] = json!(user);
             let layers = vec![image::busybox_layer().to_vec()];
