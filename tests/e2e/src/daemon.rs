@@ -200,7 +200,7 @@ impl Daemon {
     ///
     /// # Panics
     /// If it does not end, with its log.
-    pub fn stop(&mut self) -> ExitStatus {
+    pub async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         let mut process = self.process.take().expect("cortend runs");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -213,7 +213,8 @@ impl Daemon {
                 let _ = process.wait();
                 panic!("cortend does not end after SIGTERM:\n{}", self.log());
             }
-            thread::sleep(Duration::from_millis(5));
+            // Not `thread::sleep`: our own connection has to be let to close.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

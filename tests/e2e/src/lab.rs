@@ -185,7 +185,7 @@ impl Lab {
 
     async fn finish(mut self) {
         self.assert_nothing_left().await;
-        let status = self.daemon.stop();
+        let status = self.daemon.stop().await;
         assert!(status.success(), "cortend ended with {status}");
     }
 }

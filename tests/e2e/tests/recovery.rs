@@ -170,7 +170,7 @@ fn a_stopped_daemon_leaves_its_pods_running(setup: Setup) {
         let pod = lab.run_pod(&config).await;
         let id = lab.start(&pod, &config, &pods::script("c", &image, COUNTER)).await;
         let before = lab.cri.status(&id).await.unwrap();
-        assert!(lab.daemon.stop().success());
+        assert!(lab.daemon.stop().await.success());
         let seen = lines(lab, &before);
         until("the log to grow", async || (lines(lab, &before) > seen + 3).then_some(())).await;
         lab.restart().await;
