@@ -1,0 +1,70 @@
+# Corten. `make help` lists the targets.
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PROGRAMS := cortend corten corten-monitor
+# One monitor a pod: static and at a fixed address it is smallest in memory.
+MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static
+CARGO ?= cargo
+
+.DEFAULT_GOAL := build
+.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e bench install clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: deps-test ## Install the Debian packages for everything below (those that are missing)
+
+deps-build:
+	@$(SUDO) scripts/install-packages gcc make pkg-config libseccomp-dev
+
+deps-run: deps-build
+	@$(SUDO) scripts/install-packages busybox-static
+
+deps-test: deps-run
+	@$(SUDO) scripts/install-packages docker-registry containernetworking-plugins iptables runc iproute2 nftables strace
+
+build: ## Build cortend, corten and corten-monitor for release
+	@scripts/check-cargo
+	$(CARGO) build --release --locked -p corten-node -p corten-ctl
+	$(CARGO) rustc --release --locked -p corten-monitor --bin corten-monitor -- $(MONITOR_FLAGS)
+
+run: deps-run build ## Run an example pod on a cortend of its own until Ctrl-C (WAIT=0: until `make stop`)
+	@$(CARGO) build --release --locked --quiet -p corten-e2e --bin make-image
+	@$(SUDO) env BIN=$(TARGET)/release WAIT=$(or $(WAIT),1) scripts/example run
+
+stop: ## End what `make run` left running, and remove every trace of it
+	@$(SUDO) env BIN=$(TARGET)/release scripts/example stop
+
+test: deps lint unit e2e ## Check the format, lints, licences and documentation; run all tests
+
+lint:
+	@scripts/check-cargo
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	TARGET=$(TARGET) scripts/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+unit:
+	$(SUDO) env PATH="$$PATH" $(CARGO) test --workspace --exclude corten-e2e --locked
+
+e2e:
+	$(CARGO) build --workspace --locked
+	$(SUDO) env PATH="$$PATH" $(CARGO) test -p corten-e2e --locked
+
+bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runtimes to measure in turns)
+	@$(CARGO) build --release --locked --quiet -p corten-e2e
+	@$(SUDO) env BIN=$(TARGET)/release scripts/bench $(SOCKETS)
+
+install: build ## Install to PREFIX (and DESTDIR) with a systemd unit and a default configuration
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/corten
+	install -m 0755 $(PROGRAMS:%=$(TARGET)/release/%) $(DESTDIR)$(PREFIX)/bin/
+	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' packaging/corten.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/corten.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/corten/config.toml || \
+		install -m 0644 packaging/config.toml $(DESTDIR)$(SYSCONFDIR)/corten/config.toml
+
+clean: ## Remove what was built
+	$(CARGO) clean
