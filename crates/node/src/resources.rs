@@ -71,6 +71,25 @@ impl Resources {
             unified: cgroup_files(&format!("{field}.unified"), unified)?,
         })
     }
+
+    /// The same in the CRI's message; what was not asked for is 0 there.
+    pub fn to_cri(&self) -> v1::LinuxContainerResources {
+        let whole = |value: Option<u64>| value.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
+        let hugepage =
+            |limit: &HugepageLimit| v1::HugepageLimit { page_size: limit.page_size.clone(), limit: limit.limit };
+        v1::LinuxContainerResources {
+            cpu_period: whole(self.cpu_period),
+            cpu_quota: self.cpu_quota.unwrap_or_default(),
+            cpu_shares: whole(self.cpu_shares),
+            memory_limit_in_bytes: self.memory_limit.unwrap_or_default(),
+            oom_score_adj: self.oom_score_adj.into(),
+            cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: self.cpuset_mems.clone().unwrap_or_default(),
+            hugepage_limits: self.hugepages.iter().map(hugepage).collect(),
+            unified: self.unified.clone().into_iter().collect(),
+            memory_swap_limit_in_bytes: self.memory_swap_limit.unwrap_or_default(),
+        }
+    }
 }
 
 /// A count that is absent when 0.

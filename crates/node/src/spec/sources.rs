@@ -166,7 +166,7 @@ mod tests {
     fn missing_sources_are_made_and_links_resolved() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().canonicalize().unwrap();
-        std::fs::create_dir(base.join("real")).unwrap();
+        fs::create_dir(base.join("real")).unwrap();
         std::os::unix::fs::symlink("real", base.join("link")).unwrap();
         let config = ContainerConfig {
             mounts: [base.join("link"), base.join("new/deep")]
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(sources.mounts, [base.join("real"), base.join("new/deep")]);
         assert!(base.join("new/deep").is_dir());
 
-        std::fs::write(base.join("file"), "").unwrap();
+        fs::write(base.join("file"), "").unwrap();
         let bad = ContainerConfig { mounts: vec![mount(&base.join("file/x"), Propagation::Private)], ..config };
         let error = prepare_sources(&bad).unwrap_err().to_string();
         assert!(error.starts_with("invalid config.mounts[0].host_path"), "{error}");
