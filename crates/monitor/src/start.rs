@@ -149,11 +149,27 @@ fn become_monitor() -> Result<OwnedFd, Error> {
     rustix::process::chdir("/").map_err(process("chdir"))?;
     let own = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(own)).map_err(process("becoming a subreaper"))?;
+    default_internal_signals();
     for signal in IGNORED {
         // SAFETY: SIG_IGN runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     child_signals().map_err(process("signalfd"))
+}
+
+/// glibc's posix_spawn leaves the two signals that it keeps for itself ignored, and containers would inherit that. Its
+/// sigaction refuses to touch them.
+fn default_internal_signals() {
+    // handler, flags, restorer, mask: all zero is the default
+    let default = [0u64; 4];
+    for signal in [32, 33] {
+        // SAFETY: the kernel's struct sigaction has 32 bytes where it is largest (x86-64), and its mask 8; nothing is
+        // written. This program has no thread that could be sent one of these yet.
+        unsafe {
+            let no_old = ptr::null_mut::<libc::c_void>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, 8)
+        };
+    }
 }
 
 fn child_signals() -> io::Result<OwnedFd> {
