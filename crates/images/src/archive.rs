@@ -60,12 +60,11 @@ fn bad(why: impl Into<String>) -> Error {
 impl Layout {
     /// Reads an archive, plain or compressed, to its end.
     pub async fn read(
-        trash: &Arc<Trash>,
+        trash: Arc<Trash>,
         mut archive: impl AsyncRead + Unpin + Send,
-        limits: &Limits,
+        limits: Limits,
     ) -> Result<Self, Error> {
         let (sender, blob) = Blob::channel(CHUNKS);
-        let (trash, limits) = (trash.clone(), limits.clone());
         let reading = tokio::task::spawn_blocking(move || Self::unpack(&trash, blob, &limits));
         loop {
             let mut chunk = BytesMut::with_capacity(CHUNK);

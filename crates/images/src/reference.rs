@@ -159,7 +159,7 @@ fn is_domain(domain: &str) -> bool {
         },
     };
     let well_ended = !domain.contains(']') || domain.ends_with(']') || port.is_some();
-    well_ended && host.is_none_or(is_host) && port.is_none_or(|port| is_port(port))
+    well_ended && host.is_none_or(is_host) && port.is_none_or(is_port)
 }
 
 fn is_host(host: &str) -> bool {

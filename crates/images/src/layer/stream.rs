@@ -103,7 +103,6 @@ fn unpack_archive<R: Read>(
         unpacker.entry(&mut entry)?;
         io::copy(&mut entry, &mut io::sink())?;
     }
-    drop(entries);
     let contents = unpacker.finish()?;
     let mut archive = tar.into_inner();
     budget.set(u64::MAX);

@@ -52,11 +52,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Finds the hosts for a reference.
-    pub async fn open(config_path: Vec<PathBuf>, reference: &Reference, auth: Option<&Auth>) -> Result<Self, Error> {
+    pub async fn open(config_path: Vec<PathBuf>, reference: Reference, auth: Option<Auth>) -> Result<Self, Error> {
         let domain = reference.domain().to_owned();
         let hosts = blocking("read hosts.toml", move || hosts::find(&config_path, &domain)).await?;
-        let endpoints = hosts.into_iter().map(|host| Endpoint::new(host, reference, auth)).collect::<Result<_, _>>()?;
-        Ok(Self { reference: reference.clone(), endpoints })
+        let endpoints = hosts.into_iter().map(|host| Endpoint::new(host, &reference, auth.as_ref()));
+        let endpoints = endpoints.collect::<Result<_, _>>()?;
+        Ok(Self { reference, endpoints })
     }
 
     /// How many hosts there are to get content from.
@@ -64,18 +65,35 @@ impl Session {
         self.endpoints(Capability::Pull).count()
     }
 
-    /// Fetches a manifest, verified against the digest asked for.
+    /// Fetches a manifest, verified against the digest asked for. One host is asked after the other; the last one's answer
+    /// counts: it is the registry itself, mirrors come before.
     pub async fn manifest(&self, version: &Version, limits: &Limits) -> Result<Fetched, Error> {
         let capability = match version {
             Version::Tag(_) => Capability::Resolve,
             Version::Digest(_) => Capability::Pull,
         };
-        self.first(capability, async |endpoint| endpoint.manifest(version, limits.manifest_bytes).await).await
+        let mut last = self.no_host();
+        for endpoint in self.endpoints(capability) {
+            match endpoint.manifest(version, limits.manifest_bytes).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(trouble) => last = self.error(endpoint, trouble),
+            }
+            tracing::debug!(error = %last, "host failed");
+        }
+        Err(last)
     }
 
-    /// Fetches a small blob, verified.
+    /// Fetches a small blob, verified, from the first host that has it.
     pub async fn blob(&self, content: &Content, limit: u64) -> Result<Vec<u8>, Error> {
-        self.first(Capability::Pull, async |endpoint| endpoint.blob(content, limit).await).await
+        let mut last = self.no_host();
+        for endpoint in self.endpoints(Capability::Pull) {
+            match endpoint.blob(content, limit).await {
+                Ok(blob) => return Ok(blob),
+                Err(trouble) => last = self.error(endpoint, trouble),
+            }
+            tracing::debug!(error = %last, "host failed");
+        }
+        Err(last)
     }
 
     /// Starts to fetch a blob from the `source`th host. Who reads it verifies it.
@@ -88,23 +106,6 @@ impl Session {
 
     fn endpoints(&self, capability: Capability) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().filter(move |endpoint| endpoint.can(capability))
-    }
-
-    /// Asks one host after the other. The last one's answer counts: it is the registry itself, mirrors come before.
-    async fn first<T>(
-        &self,
-        capability: Capability,
-        ask: impl AsyncFn(&Endpoint) -> Result<T, Trouble>,
-    ) -> Result<T, Error> {
-        let mut last = self.no_host();
-        for endpoint in self.endpoints(capability) {
-            match ask(endpoint).await {
-                Ok(answer) => return Ok(answer),
-                Err(trouble) => last = self.error(endpoint, trouble),
-            }
-            tracing::debug!(error = %last, "host failed");
-        }
-        Err(last)
     }
 
     fn no_host(&self) -> Error {

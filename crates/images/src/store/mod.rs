@@ -59,14 +59,22 @@ impl Store {
     }
 
     /// Pulls an image from its registry or a mirror. The name then means this image.
-    pub async fn pull(&self, reference: &str, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
-        let reference: Reference = reference.parse()?;
-        self.inner.clone().pull(&reference, auth.as_ref()).await
+    pub fn pull(
+        &self,
+        reference: &str,
+        auth: Option<Auth>,
+    ) -> impl Future<Output = Result<Arc<Image>, Error>> + Send + 'static {
+        // Owning all it needs, so that callers can spawn it.
+        let (inner, reference) = (self.inner.clone(), reference.parse::<Reference>());
+        async move { inner.pull(reference?, auth).await }
     }
 
     /// Loads every image of an archive: an OCI image layout or what `docker save` writes, plain or compressed.
-    pub async fn load(&self, archive: impl AsyncRead + Unpin + Send) -> Result<Vec<Arc<Image>>, Error> {
-        self.inner.clone().load(archive).await
+    pub fn load(
+        &self,
+        archive: impl AsyncRead + Unpin + Send + 'static,
+    ) -> impl Future<Output = Result<Vec<Arc<Image>>, Error>> + Send + 'static {
+        self.inner.clone().load(archive)
     }
 
     /// All images.
