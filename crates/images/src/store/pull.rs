@@ -69,13 +69,13 @@ impl Drop for Hold {
 
 impl Inner {
     /// Pulls an image and names it.
-    pub async fn pull(self: Arc<Self>, reference: &Reference, auth: Option<&Auth>) -> Result<Arc<Image>, Error> {
-        let session = Session::open(self.config.config_path.clone(), reference, auth).await?;
+    pub async fn pull(self: Arc<Self>, reference: Reference, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
+        let session = Session::open(self.config.config_path.clone(), reference.clone(), auth).await?;
         let source = Arc::new(Source::Registry(session));
         let name = reference.to_string();
         let top = source.manifest(reference.version(), &self, &name).await?;
         let digest = top.digest;
-        let image = self.clone().import(source, top, &name, Some(reference)).await;
+        let image = self.clone().import(source, top, &name, Some(&reference)).await;
         if image.as_ref().is_err_and(|error| error.fault() != Fault::Unavailable) {
             // What came before the fault is of no use; after a mere interruption it is.
             self.clone().collect().await?;
@@ -89,7 +89,7 @@ impl Inner {
         self: Arc<Self>,
         archive: impl AsyncRead + Unpin + Send,
     ) -> Result<Vec<Arc<Image>>, Error> {
-        let layout = Layout::read(&self.trash, archive, &self.config.limits).await?;
+        let layout = Layout::read(self.trash.clone(), archive, self.config.limits.clone()).await?;
         let entries = layout.images(&self.config.limits)?;
         let source = Arc::new(Source::Archive(layout));
         let mut images = Vec::new();
