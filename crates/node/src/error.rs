@@ -44,6 +44,14 @@ pub enum Error {
     /// An outsider's: a registry, a plug-in. The text may begin with a prefix that the kubelet knows.
     #[error("{0}")]
     Outside(String),
+    /// The image store's, which words its errors itself: the kubelet shows them, and knows some by their beginning.
+    #[error("{text}")]
+    Image {
+        /// By whose fault it is.
+        code: Code,
+        /// The text.
+        text: String,
+    },
     /// The node's: a step failed.
     #[error("{step}: {why}")]
     Node {
@@ -55,7 +63,7 @@ pub enum Error {
 }
 
 /// What handlers and steps return.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An invalid field.
@@ -79,6 +87,7 @@ impl Error {
             Self::Unsupported(_) => Code::Unimplemented,
             Self::Exhausted(_) => Code::ResourceExhausted,
             Self::Container(_) | Self::Outside(_) => Code::Unknown,
+            Self::Image { code, .. } => *code,
             Self::Node { .. } => Code::Internal,
         }
     }
@@ -87,5 +96,19 @@ impl Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         Status::new(error.code(), error.to_string())
+    }
+}
+
+impl From<corten_images::Error> for Error {
+    fn from(error: corten_images::Error) -> Self {
+        use corten_images::Fault;
+        let text = error.to_string();
+        match error.fault() {
+            Fault::Caller => Self::Image { code: Code::InvalidArgument, text },
+            Fault::NotFound => Self::Image { code: Code::NotFound, text },
+            Fault::Unavailable => Self::Image { code: Code::Unavailable, text },
+            Fault::Outside => Self::Image { code: Code::Unknown, text },
+            Fault::Node => Self::Image { code: Code::Internal, text },
+        }
     }
 }

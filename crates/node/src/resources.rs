@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_by_name() {
-        let bad: [(&str, fn(&mut v1::LinuxContainerResources)); 12] = [
+        type Change = fn(&mut v1::LinuxContainerResources);
+        let bad: [(&str, Change); 12] = [
             ("r.cpu_period", |r| r.cpu_period = -1),
             ("r.cpu_quota", |r| r.cpu_quota = -2),
             ("r.cpu_shares", |r| r.cpu_shares = -1),

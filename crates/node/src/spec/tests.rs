@@ -618,8 +618,8 @@ fn an_exec_is_confined_like_the_container() {
 }
 
 fn pod_with(sysctls: &[(&str, &str)], network: PodNamespace, ipc: PodNamespace) -> PodConfig {
-    let mut pod = PodConfig::default();
-    pod.sysctls = sysctls.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let sysctls = sysctls.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut pod = PodConfig { sysctls, ..Default::default() };
     pod.security.namespaces.network = network;
     pod.security.namespaces.ipc = ipc;
     pod

@@ -201,11 +201,10 @@ proptest! {
     #[test]
     fn a_log_never_escapes_its_directory(path in "[a./]{0,24}") {
         let pod = PodConfig { log_directory: Some("/logs".into()), ..Default::default() };
-        if let Ok(config) = ContainerConfig::from_cri(with(|c| c.log_path = path)) {
-            if let Some(file) = config.log_file(&pod) {
-                prop_assert!(file.starts_with("/logs") && file != Path::new("/logs"));
-                prop_assert!(!file.components().any(|part| part.as_os_str() == ".."));
-            }
+        let config = ContainerConfig::from_cri(with(|c| c.log_path = path));
+        if let Some(file) = config.ok().and_then(|config| config.log_file(&pod)) {
+            prop_assert!(file.starts_with("/logs") && file != Path::new("/logs"));
+            prop_assert!(!file.components().any(|part| part.as_os_str() == ".."));
         }
     }
 

@@ -1,0 +1,73 @@
+//! Hearing from a pod's monitor how its containers ended.
+
+use std::sync::Arc;
+
+use corten_monitor::protocol::Exit;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{Ended, State};
+use crate::monitor::Event;
+use crate::node::Node;
+use crate::pod::{self, Pod};
+
+/// Follows a monitor's events in a task of its own, until the monitor is gone.
+pub fn watch(node: &Arc<Node>, pod: &Arc<Pod>, mut events: UnboundedReceiver<Event>) {
+    let (node, pod) = (node.clone(), pod.clone());
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Exited { container, exit } => exited(&node, &pod, &container, &exit).await,
+                Event::Gone => return gone(&node, &pod).await,
+            }
+        }
+    });
+}
+
+/// Notes that a container ended as its monitor saw it, and lets the monitor forget it.
+pub async fn exited(node: &Arc<Node>, pod: &Arc<Pod>, id: &str, exit: &Exit) {
+    let Some(container) = node.containers.get(id) else { return };
+    tracing::info!(container = id, code = exit.code, signal = exit.signal, oom = exit.oom, "container exited");
+    let noted = container.change(node, |state| match state {
+        State::Running(run) | State::Stopping(run) => Some(State::Exited(Ended::seen(run.started_at, exit))),
+        // Faster than the answer to its own launch, which puts the start time right.
+        State::Starting => Some(State::Exited(Ended::seen(exit.at, exit))),
+        State::Creating | State::Created | State::Exited(_) | State::Lost(_) | State::Removing(_) => None,
+    });
+    match noted {
+        Ok(()) => {
+            if let Some(monitor) = pod.monitor() {
+                let _ = monitor.forget(id).await;
+            }
+        }
+        Err(error) => tracing::error!(container = id, %error, "an exit could not be recorded"),
+    }
+}
+
+/// A monitor that goes while its pod is ready has died: what is left of its containers is killed.
+async fn gone(node: &Arc<Node>, pod: &Arc<Pod>) {
+    let Some(ready) = pod.ready() else { return };
+    let why = "its monitor died";
+    tracing::error!(pod = pod.id, pid = ready.monitor.pid, "the pod's monitor died");
+    if let Err(error) = pod.set(node, pod::State::Broken { why: why.into() }) {
+        tracing::error!(pod = pod.id, %error, "the pod's state could not be recorded");
+    }
+    ready.monitor.kill().await;
+    lose_containers(node, pod, why).await;
+}
+
+/// Kills what is left of a pod's containers after its monitor died, and notes that nobody saw how they ended.
+pub async fn lose_containers(node: &Arc<Node>, pod: &Arc<Pod>, why: &str) {
+    for container in node.containers.of_pod(&pod.id) {
+        if let Err(error) = super::stop::kill_cgroup(node, &container).await {
+            tracing::error!(container = container.id(), %error, "what is left of a lost container could not be killed");
+        }
+        let noted = container.change(node, |state| match state {
+            State::Running(run) | State::Stopping(run) => Some(State::Lost(Ended::unseen(Some(run.started_at), why))),
+            State::Starting => Some(State::Lost(Ended::unseen(None, why))),
+            _ => None,
+        });
+        if let Err(error) = noted {
+            tracing::error!(container = container.id(), %error, "a lost container could not be recorded");
+        }
+    }
+}

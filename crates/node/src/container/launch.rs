@@ -1,0 +1,69 @@
+//! What a pod's monitor is told to launch a container, and to run a process in it.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use corten_monitor::protocol::{Launch, Launcher, OverlayRoot};
+use oci_spec::runtime::Spec;
+
+use super::config::Stdin;
+use super::{Container, spec_path};
+use crate::error::{Error, Result};
+use crate::node::{Handler, Node};
+use crate::{record, seccomp};
+
+/// The launch of a created container.
+pub fn launch(node: &Node, container: &Container) -> Result<Launch> {
+    let snapshot = node
+        .images
+        .snapshot(container.id())
+        .ok_or_else(|| Error::node("snapshot", format!("container {} has none", container.id())))?;
+    let spec = read_spec(node, container)?;
+    let launcher = launcher(node, container)?;
+    Ok(Launch {
+        seccomp: launcher == Launcher::BuiltIn && spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some()),
+        spec,
+        root: OverlayRoot { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
+        launcher,
+        stdin: container.config().stdin != Stdin::Null,
+        log: container.log_file(),
+        max_log_line: node.config.container_log.max_line,
+    })
+}
+
+/// The spec as the create wrote it.
+pub fn read_spec(node: &Node, container: &Container) -> Result<Spec> {
+    let path = spec_path(&node.container_directory(container.id()));
+    let failed = |error: &dyn std::fmt::Display| Error::node(format!("read {}", path.display()), error);
+    let file = File::open(&path).map_err(|error| failed(&error))?;
+    serde_json::from_reader(BufReader::new(file)).map_err(|error| failed(&error))
+}
+
+/// The compiled filter of a spec's seccomp profile, from the cache.
+pub fn seccomp_filter(node: &Node, spec: &Spec) -> Result<Option<Arc<OwnedFd>>> {
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    let compiled: Arc<seccomp::Compiled> =
+        node.seccomp.compile(profile).map_err(|error| Error::node("seccomp profile", error))?;
+    Ok(Some(compiled.memfd.clone()))
+}
+
+fn launcher(node: &Node, container: &Container) -> Result<Launcher> {
+    match node.handler(&container.pod.handler)? {
+        Handler::BuiltIn => Ok(Launcher::BuiltIn),
+        Handler::External { name, binary } => {
+            let state = external_state(node, &name);
+            record::make_directory(&state)?;
+            let bundle = node.container_directory(container.id()).join("bundle");
+            record::make_directory(&bundle)?;
+            Ok(Launcher::External { binary, state, bundle, mounts: node.external_mounts() })
+        }
+    }
+}
+
+/// Where an external runtime keeps its state.
+pub fn external_state(node: &Node, handler: &str) -> PathBuf {
+    node.config.state.join("runtimes").join(handler)
+}

@@ -1,0 +1,315 @@
+//! Containers.
+//!
+//! ```text
+//!            create               start                  exit
+//! (nothing) ───────▶ Creating ─▶ Created ─▶ Starting ─▶ Running ─────▶ Exited ─▶ Removing ─▶ (nothing)
+//!                       │ failed               │ failed   │    ▲ exit
+//!                       ▼                      ▼          ▼    │
+//!                   (nothing)                Exited     Stopping
+//! ```
+//!
+//! `Lost` is where a container goes whose monitor died: nobody saw how it ended.
+
+pub mod admit;
+pub mod config;
+pub mod create;
+pub mod exec;
+pub mod exits;
+pub mod launch;
+pub mod remove;
+pub mod start;
+pub mod stop;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use corten_monitor::protocol::Exit;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::Result;
+use crate::node::Node;
+use crate::operation::Slot;
+use crate::pod::Pod;
+use crate::record;
+use crate::timeline::now;
+use crate::user::ResolvedUser;
+use config::ContainerConfig;
+
+/// What is being done to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// CreateContainer
+    Create,
+    /// StartContainer
+    Start,
+    /// StopContainer
+    Stop,
+    /// RemoveContainer
+    Remove,
+}
+
+/// A container.
+pub struct Container {
+    /// What is recorded of it and never changes.
+    pub facts: Facts,
+    /// Its pod.
+    pub pod: Arc<Pod>,
+    /// The operation that runs.
+    pub slot: Slot<Operation>,
+    /// When a stop that runs kills; a second stop can only bring it forward.
+    pub stop_deadline: watch::Sender<Option<Instant>>,
+    resolved: OnceLock<Resolved>,
+    state: watch::Sender<State>,
+}
+
+/// What is recorded of a container and never changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Facts {
+    /// Its id.
+    pub id: String,
+    /// Its pod's id.
+    pub pod_id: String,
+    /// What was asked for.
+    pub config: ContainerConfig,
+    /// When it was made, in nanoseconds since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// What a create found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The image's id.
+    pub image_id: String,
+    /// The image by digest if it has one, else by id.
+    pub image_ref: String,
+    /// The user it runs as.
+    pub user: ResolvedUser,
+    /// The signal that stops it.
+    pub stop_signal: i32,
+}
+
+/// A container's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Being created. Not shown.
+    Creating,
+    /// Created, never started.
+    Created,
+    /// Being launched.
+    Starting,
+    /// Running.
+    Running(Run),
+    /// Running, and being stopped.
+    Stopping(Run),
+    /// Ended.
+    Exited(Ended),
+    /// Its monitor died: how it ended nobody knows.
+    Lost(Ended),
+    /// Being removed. Shown as it was before.
+    Removing(Option<Ended>),
+}
+
+/// A running container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its init's process id.
+    pub pid: i32,
+    /// When it was started, in nanoseconds since the Unix epoch.
+    pub started_at: i64,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When it was started, in nanoseconds since the Unix epoch; `None` if it never was.
+    pub started_at: Option<i64>,
+    /// When it ended, in nanoseconds since the Unix epoch.
+    pub finished_at: i64,
+    /// The exit code.
+    pub code: i32,
+    /// Why.
+    pub reason: Reason,
+    /// More about it, for people.
+    pub message: String,
+}
+
+/// Why a container ended, in the words the kubelet knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// With exit code 0.
+    Completed,
+    /// With another exit code, or by a signal.
+    Error,
+    /// By the kernel's OOM killer.
+    OOMKilled,
+    /// It could not be started.
+    StartError,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Reason {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "Completed",
+            Self::Error => "Error",
+            Self::OOMKilled => "OOMKilled",
+            Self::StartError => "StartError",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl Ended {
+    /// As a monitor saw it.
+    pub fn seen(started_at: i64, exit: &Exit) -> Self {
+        let reason = match exit {
+            Exit { oom: true, .. } => Reason::OOMKilled,
+            Exit { code: 0, .. } => Reason::Completed,
+            _ => Reason::Error,
+        };
+        Self { started_at: Some(started_at), finished_at: exit.at, code: exit.code, reason, message: String::new() }
+    }
+
+    /// Unseen.
+    pub fn unseen(started_at: Option<i64>, message: impl Into<String>) -> Self {
+        Self { started_at, finished_at: now(), code: 255, reason: Reason::Unknown, message: message.into() }
+    }
+
+    /// Never begun. 128 is what other runtimes report then.
+    pub fn not_started(message: impl Into<String>) -> Self {
+        Self { started_at: None, finished_at: now(), code: 128, reason: Reason::StartError, message: message.into() }
+    }
+}
+
+impl State {
+    /// The state's name, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Creating => "being created",
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running(_) => "running",
+            Self::Stopping(_) => "stopping",
+            Self::Exited(_) => "exited",
+            Self::Lost(_) => "lost",
+            Self::Removing(_) => "being removed",
+        }
+    }
+
+    /// The running container, also while it is being stopped.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Running(run) | Self::Stopping(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<&Ended> {
+        match self {
+            Self::Exited(ended) | Self::Lost(ended) | Self::Removing(Some(ended)) => Some(ended),
+            _ => None,
+        }
+    }
+}
+
+/// A container's record on disk.
+#[derive(Serialize, Deserialize)]
+pub struct Record {
+    /// What never changes.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// What the create found out; `None` until it got there.
+    pub resolved: Option<Resolved>,
+    /// The state.
+    pub state: State,
+}
+
+impl Container {
+    /// A container as it is recorded.
+    pub fn new(record: Record, pod: Arc<Pod>) -> Self {
+        let (state, stop_deadline) = (watch::Sender::new(record.state), watch::Sender::new(None));
+        let resolved = record.resolved.map_or_else(OnceLock::new, OnceLock::from);
+        Self { facts: record.facts, pod, slot: Slot::default(), stop_deadline, resolved, state }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.facts.id
+    }
+
+    /// What was asked for.
+    pub fn config(&self) -> &ContainerConfig {
+        &self.facts.config
+    }
+
+    /// What the create found out.
+    pub fn resolved(&self) -> Option<&Resolved> {
+        self.resolved.get()
+    }
+
+    /// Notes what the create found out.
+    pub fn resolve(&self, resolved: Resolved) {
+        // A container is created once.
+        let _ = self.resolved.set(resolved);
+    }
+
+    /// The state now.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Watches the state.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Changes the state by `change` (which may decline by returning `None`) and records it.
+    pub fn change(&self, node: &Node, change: impl FnOnce(&State) -> Option<State>) -> Result<()> {
+        let mut result = Ok(());
+        self.state.send_if_modified(|state| match change(state) {
+            None => false,
+            Some(new) => {
+                *state = new;
+                result = self.record(node, state);
+                true
+            }
+        });
+        result
+    }
+
+    /// Sets the state and records it.
+    pub fn set(&self, node: &Node, state: State) -> Result<()> {
+        self.change(node, |_| Some(state))
+    }
+
+    fn record(&self, node: &Node, state: &State) -> Result<()> {
+        let record = Record { facts: self.facts.clone(), resolved: self.resolved().cloned(), state: state.clone() };
+        record::write(&record_path(&node.container_directory(self.id())), &record)
+    }
+
+    /// The container's cgroup.
+    pub fn cgroup(&self, node: &Node) -> String {
+        format!("{}/{}-{}", self.pod.cgroup_parent(node), node.config.cgroup.prefix, self.facts.id)
+    }
+
+    /// Where its log goes.
+    pub fn log_file(&self) -> Option<PathBuf> {
+        self.facts.config.log_file(&self.pod.config)
+    }
+}
+
+/// Where a container's record is.
+pub fn record_path(directory: &Path) -> PathBuf {
+    directory.join("container.json")
+}
+
+/// Where a container's OCI runtime spec is.
+pub fn spec_path(directory: &Path) -> PathBuf {
+    directory.join("config.json")
+}

@@ -1,0 +1,410 @@
+//! The daemon's end of a pod's monitor: starting it, finding it again, asking it, hearing of exits.
+
+mod packet;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use corten_monitor::protocol::{
+    Answer, Call, CallError, Exec, Exit, Held, Launch, Message, PodPlan, Request, VERSION,
+};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use serde::Serialize;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::{Error, Result};
+use crate::operation::lock;
+
+/// How long a monitor may take to set its pod up, and to answer when it is found again.
+const HELLO: Duration = Duration::from_secs(30);
+
+/// How long a monitor may take to leave before it is killed.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// What a monitor tells unasked.
+#[derive(Debug)]
+pub enum Event {
+    /// A container's init ended.
+    Exited {
+        /// The container's id.
+        container: String,
+        /// How.
+        exit: Exit,
+    },
+    /// The monitor is gone.
+    Gone,
+}
+
+/// A connection to a pod's monitor.
+pub struct Monitor {
+    /// Its process id.
+    pub pid: i32,
+    /// The process id of the init of the pod's PID namespace, if it has one.
+    pub init_pid: Option<i32>,
+    process: OwnedFd,
+    link: Arc<Link>,
+}
+
+struct Link {
+    socket: AsyncFd<OwnedFd>,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+    open: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    replies: HashMap<u64, oneshot::Sender<(Result<Answer, CallError>, Vec<OwnedFd>)>>,
+    execs: HashMap<String, oneshot::Sender<Exit>>,
+}
+
+/// A process that a monitor started, with how it will end.
+pub struct Running {
+    /// Its process id.
+    pub pid: i32,
+    /// Resolves when it has ended; an error when the monitor is gone.
+    pub exit: oneshot::Receiver<Exit>,
+}
+
+impl Monitor {
+    /// Starts the program `monitor` for a pod. `directory` is the pod's state directory. Events go to `events`.
+    pub async fn start(
+        monitor: &Path,
+        directory: &Path,
+        plan: &PodPlan,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::node(format!("start {}", monitor.display()), error);
+        let listener = listener(directory)?;
+        let (ours, theirs) = socket_pair()?;
+        let plan_file = memfd("plan", plan)?;
+        let log = log_file(directory)?;
+        let null = File::open("/dev/null").map_err(failed)?;
+        let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), theirs.as_fd(), plan_file.as_fd()];
+        let pid = corten_host::spawn::spawn(monitor, &["corten-monitor", &plan.id], &fds)
+            .map_err(|error| Error::node("monitor", error))?;
+        drop(theirs);
+        let process = open_process(pid)?;
+        let greeted = Self::greet(ours, process, &plan.id, events).await;
+        match greeted {
+            Ok(greeted) => Ok(greeted),
+            Err(error) => {
+                kill_and_reap(pid).await;
+                Err(with_log(error, directory))
+            }
+        }
+    }
+
+    /// Finds the monitor of the pod `id` again; `None` if there is none.
+    pub async fn find(directory: &Path, id: &str, events: mpsc::UnboundedSender<Event>) -> Result<Option<Self>> {
+        let address = address(directory)?;
+        let socket = seqpacket()?;
+        if connect(&socket, &address.name).is_err() {
+            return Ok(None);
+        }
+        let socket = asynchronous(socket)?;
+        let (pid, init_pid) = hello(&socket, id).await?;
+        let process = open_process(pid)?;
+        Ok(Some(Self::serve(socket, pid, init_pid, process, events)))
+    }
+
+    async fn greet(
+        socket: OwnedFd,
+        process: OwnedFd,
+        id: &str,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Self> {
+        let socket = asynchronous(socket)?;
+        let (pid, init_pid) = hello(&socket, id).await?;
+        Ok(Self::serve(socket, pid, init_pid, process, events))
+    }
+
+    fn serve(
+        socket: AsyncFd<OwnedFd>,
+        pid: i32,
+        init_pid: Option<i32>,
+        process: OwnedFd,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let (open, _) = watch::channel(true);
+        let link = Arc::new(Link { socket, next: AtomicU64::new(1), waiting: Mutex::default(), open });
+        tokio::spawn(read(link.clone(), events));
+        Self { pid, init_pid, process, link }
+    }
+
+    /// Whether the connection stands.
+    pub fn is_open(&self) -> bool {
+        *self.link.open.borrow()
+    }
+
+    /// Launches a container; returns its init's process id and the start time.
+    pub async fn launch(
+        &self,
+        container: &str,
+        launch: &Launch,
+        seccomp: Option<BorrowedFd<'_>>,
+    ) -> Result<(i32, i64), CallError> {
+        let plan = memfd("launch", launch).map_err(node_error)?;
+        let mut fds = vec![plan.as_fd()];
+        fds.extend(seccomp);
+        let (answer, _) = self.call(Call::Launch { container: container.to_owned() }, &fds).await?;
+        launched(answer)
+    }
+
+    /// Runs a process in a container, with `stdio` as its standard streams.
+    pub async fn exec(
+        &self,
+        container: &str,
+        id: &str,
+        exec: &Exec,
+        stdio: [BorrowedFd<'_>; 3],
+        seccomp: Option<BorrowedFd<'_>>,
+    ) -> Result<Running, CallError> {
+        let plan = memfd("exec", exec).map_err(node_error)?;
+        let mut fds = vec![plan.as_fd()];
+        fds.extend(stdio);
+        fds.extend(seccomp);
+        let (sender, exit) = oneshot::channel();
+        lock(&self.link.waiting).execs.insert(id.to_owned(), sender);
+        let call = Call::Exec { container: container.to_owned(), exec: id.to_owned() };
+        let started = self.call(call, &fds).await.and_then(|(answer, _)| launched(answer));
+        match started {
+            Ok((pid, _)) => Ok(Running { pid, exit }),
+            Err(error) => {
+                lock(&self.link.waiting).execs.remove(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Signals a container's init, or all its processes.
+    pub async fn signal(&self, container: &str, signal: i32, all: bool) -> Result<(), CallError> {
+        let call = Call::Signal { container: container.to_owned(), exec: None, signal, all };
+        self.call(call, &[]).await.map(drop)
+    }
+
+    /// Kills an exec'd process and its process group.
+    pub async fn kill_exec(&self, container: &str, exec: &str) -> Result<(), CallError> {
+        let (container, exec) = (container.to_owned(), Some(exec.to_owned()));
+        let call = Call::Signal { container, exec, signal: Signal::KILL.as_raw(), all: true };
+        self.call(call, &[]).await.map(drop)
+    }
+
+    /// Lets the monitor drop an exited container.
+    pub async fn forget(&self, container: &str) -> Result<(), CallError> {
+        self.call(Call::Forget { container: container.to_owned() }, &[]).await.map(drop)
+    }
+
+    /// What the monitor holds.
+    pub async fn state(&self) -> Result<Vec<Held>, CallError> {
+        match self.call(Call::State, &[]).await?.0 {
+            Answer::State { containers } => Ok(containers),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends the monitor, and with it whatever it holds. Returns when the process is gone.
+    pub async fn leave(&self) -> Result<()> {
+        // An error means that it is going already.
+        let _ = self.call(Call::Leave, &[]).await;
+        if tokio::time::timeout(LEAVE, self.ended()).await.is_err() {
+            tracing::warn!(pid = self.pid, "the monitor does not leave: killed");
+            let _ = pidfd_send_signal(&self.process, Signal::KILL);
+            self.ended().await;
+        }
+        self.reap();
+        Ok(())
+    }
+
+    /// Kills the monitor, if it still runs, and reaps it.
+    pub async fn kill(&self) {
+        let _ = pidfd_send_signal(&self.process, Signal::KILL);
+        self.ended().await;
+        self.reap();
+    }
+
+    async fn ended(&self) {
+        let Ok(process) = self.process.try_clone().and_then(AsyncFd::register) else { return };
+        let _ = process.readable().await;
+    }
+
+    /// A monitor that an earlier daemon started is not our child: ECHILD is fine.
+    fn reap(&self) {
+        let _ = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
+
+    async fn call(&self, call: Call, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>), CallError> {
+        let seq = self.link.next.fetch_add(1, Ordering::Relaxed);
+        let packet = serde_json::to_vec(&Request { seq, call }).map_err(node_error)?;
+        let (sender, reply) = oneshot::channel();
+        lock(&self.link.waiting).replies.insert(seq, sender);
+        if let Err(error) = packet::send(&self.link.socket, &packet, fds).await {
+            lock(&self.link.waiting).replies.remove(&seq);
+            return Err(node_error(error));
+        }
+        if !self.is_open() {
+            lock(&self.link.waiting).replies.remove(&seq);
+        }
+        let (result, fds) = reply.await.map_err(|_| node_error("the pod's monitor is gone"))?;
+        Ok((result?, fds))
+    }
+}
+
+/// Reads what the monitor says until it is gone.
+async fn read(link: Arc<Link>, events: mpsc::UnboundedSender<Event>) {
+    let mut buffer = Vec::new();
+    while let Ok(Some(fds)) = packet::receive(&link.socket, &mut buffer).await {
+        match serde_json::from_slice(&buffer) {
+            Ok(Message::Reply { seq, result }) => {
+                if let Some(waiter) = lock(&link.waiting).replies.remove(&seq) {
+                    let _ = waiter.send((result, fds));
+                }
+            }
+            Ok(Message::Exited { container, exec: None, exit }) => {
+                let _ = events.send(Event::Exited { container, exit });
+            }
+            Ok(Message::Exited { exec: Some(exec), exit, .. }) => {
+                if let Some(waiter) = lock(&link.waiting).execs.remove(&exec) {
+                    let _ = waiter.send(exit);
+                }
+            }
+            Ok(Message::Hello { .. } | Message::Failed { .. }) => {}
+            Err(error) => tracing::warn!(%error, "a monitor's packet cannot be understood"),
+        }
+        // An idle pod costs no buffer.
+        buffer = Vec::new();
+    }
+    link.open.send_replace(false);
+    *lock(&link.waiting) = Waiting::default();
+    let _ = events.send(Event::Gone);
+}
+
+async fn hello(socket: &AsyncFd<OwnedFd>, id: &str) -> Result<(i32, Option<i32>)> {
+    let failed = |why: &dyn std::fmt::Display| Error::node("monitor", why);
+    let mut buffer = Vec::new();
+    let received = tokio::time::timeout(HELLO, packet::receive(socket, &mut buffer)).await;
+    match received {
+        Err(_) => return Err(failed(&"no greeting in time")),
+        Ok(Err(error)) => return Err(failed(&error)),
+        Ok(Ok(None)) => return Err(failed(&"it ended before its greeting")),
+        Ok(Ok(Some(_))) => {}
+    }
+    match serde_json::from_slice(&buffer).map_err(|error| failed(&error))? {
+        Message::Hello { version, .. } if version > VERSION => {
+            Err(failed(&format!("it speaks version {version}, this daemon {VERSION}")))
+        }
+        Message::Hello { pod, pid, init_pid, .. } if pod == id => Ok((pid, init_pid)),
+        Message::Hello { pod, .. } => Err(failed(&format!("it belongs to pod {pod}"))),
+        Message::Failed { error } => Err(failed(&error)),
+        other => Err(failed(&format!("unexpected greeting {other:?}"))),
+    }
+}
+
+fn launched(answer: Answer) -> Result<(i32, i64), CallError> {
+    match answer {
+        Answer::Launched { pid, at } => Ok((pid, at)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(answer: &Answer) -> CallError {
+    node_error(format!("unexpected answer {answer:?}"))
+}
+
+fn node_error(error: impl ToString) -> CallError {
+    CallError::Node { step: "monitor".into(), error: error.to_string() }
+}
+
+/// A socket's address that is short whatever the directory's path: below an open descriptor of it.
+struct Address {
+    name: SocketAddrUnix,
+    _directory: OwnedFd,
+}
+
+fn address(directory: &Path) -> Result<Address> {
+    let failed = |error: rustix::io::Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
+    let fd = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed)?;
+    let path = format!("/proc/self/fd/{}/monitor.sock", std::os::fd::AsRawFd::as_raw_fd(&fd));
+    Ok(Address { name: SocketAddrUnix::new(path).map_err(failed)?, _directory: fd })
+}
+
+fn listener(directory: &Path) -> Result<OwnedFd> {
+    let failed = |error: rustix::io::Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
+    let address = address(directory)?;
+    let socket = seqpacket()?;
+    bind(&socket, &address.name).map_err(failed)?;
+    listen(&socket, 16).map_err(failed)?;
+    Ok(socket)
+}
+
+fn seqpacket() -> Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(|error| Error::node("socket", error))
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|error| Error::node("socketpair", error))
+}
+
+fn asynchronous(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    AsyncFd::register(socket).map_err(|error| Error::node("monitor socket", error))
+}
+
+fn open_process(pid: i32) -> Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| Error::node("monitor", "it has no process id"))?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| Error::node("pidfd_open of the monitor", error))
+}
+
+async fn kill_and_reap(pid: i32) {
+    let Ok(process) = open_process(pid) else { return };
+    let _ = pidfd_send_signal(&process, Signal::KILL);
+    let Ok(process) = AsyncFd::register(process) else { return };
+    let _ = process.readable().await;
+    let _ = waitid(WaitId::PidFd(process.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+}
+
+fn memfd(name: &str, content: &impl Serialize) -> Result<OwnedFd> {
+    let failed = |error: &dyn std::fmt::Display| Error::node(format!("memfd {name}"), error);
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC).map_err(|error| failed(&error))?;
+    let json = serde_json::to_vec(content).map_err(|error| failed(&error))?;
+    let mut file = File::from(fd);
+    file.write_all(&json).map_err(|error| failed(&error))?;
+    std::io::Seek::rewind(&mut file).map_err(|error| failed(&error))?;
+    Ok(file.into())
+}
+
+fn log_path(directory: &Path) -> PathBuf {
+    directory.join("monitor.log")
+}
+
+fn log_file(directory: &Path) -> Result<File> {
+    let path = log_path(directory);
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| Error::node(format!("open {}", path.display()), error))
+}
+
+/// An error of the monitor's start, with what it wrote to its log.
+fn with_log(error: Error, directory: &Path) -> Error {
+    let log = std::fs::read_to_string(log_path(directory)).unwrap_or_default();
+    match (log.lines().last(), error) {
+        (Some(last), Error::Node { step, why }) => Error::Node { step, why: format!("{why}; its log ends with: {last}") },
+        (_, error) => error,
+    }
+}

@@ -1,0 +1,132 @@
+//! The node: everything the handlers share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use corten_host::cgroup::{Cgroup, Hierarchies};
+
+use crate::config::{BUILT_IN, Config};
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::registry::{Containers, Pods};
+use crate::{seccomp, spec};
+
+/// Everything the handlers share.
+pub struct Node {
+    /// The configuration.
+    pub config: Config,
+    /// Images and writable layers.
+    pub images: corten_images::Store,
+    /// The pod network.
+    pub network: Network,
+    /// The pods.
+    pub pods: Pods,
+    /// The containers.
+    pub containers: Containers,
+    /// Compiled seccomp profiles.
+    pub seccomp: seccomp::Cache,
+    /// The architecture and kernel that profiles depend on.
+    pub platform: seccomp::Platform,
+    /// What this host can grant.
+    pub host: spec::Host,
+    /// The `corten-monitor` program.
+    pub monitor: PathBuf,
+    hierarchies: Hierarchies,
+}
+
+/// Who launches a pod's containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handler {
+    /// The pod's monitor.
+    BuiltIn,
+    /// A program with runc's command line.
+    External {
+        /// The handler's name.
+        name: String,
+        /// The program.
+        binary: PathBuf,
+    },
+}
+
+impl Node {
+    /// Opens the stores and looks at the host.
+    pub async fn open(config: Config) -> Result<Self> {
+        let images = corten_images::Store::open(&config.root.join("images"), config.registry.clone()).await?;
+        let network = Network::open(&config.network, &config.state, &config.root)?;
+        Ok(Self {
+            images,
+            network,
+            pods: Pods::default(),
+            containers: Containers::default(),
+            seccomp: seccomp::Cache::default(),
+            platform: seccomp::Platform::current(),
+            host: spec::Host::probe()?,
+            monitor: monitor_program(&config)?,
+            hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
+            config,
+        })
+    }
+
+    /// A pod's state directory.
+    pub fn pod_directory(&self, id: &str) -> PathBuf {
+        self.config.state.join("pods").join(id)
+    }
+
+    /// A container's state directory.
+    pub fn container_directory(&self, id: &str) -> PathBuf {
+        self.config.state.join("containers").join(id)
+    }
+
+    /// The file of a pod's network namespace.
+    pub fn netns_path(&self, id: &str) -> PathBuf {
+        self.config.netns_dir.join(format!("corten-{id}"))
+    }
+
+    /// The private mount below which roots for external runtimes are mounted.
+    pub fn external_mounts(&self) -> PathBuf {
+        self.config.state.join("external")
+    }
+
+    /// A cgroup by its path below each hierarchy's root.
+    pub fn cgroup(&self, path: &str) -> Result<Cgroup> {
+        self.hierarchies.cgroup(path).map_err(|error| Error::invalid("config.linux.cgroup_parent", path, error.to_string()))
+    }
+
+    /// The runtime handler of a name; the default one for an empty name.
+    pub fn handler(&self, name: &str) -> Result<Handler> {
+        let name = if name.is_empty() { &self.config.default_runtime } else { name };
+        if name == BUILT_IN {
+            return Ok(Handler::BuiltIn);
+        }
+        match self.config.runtimes.get(name) {
+            Some(runtime) => Ok(Handler::External { name: name.to_owned(), binary: runtime.binary.clone() }),
+            None => Err(Error::invalid("runtime_handler", name, "no runtime of this name is configured")),
+        }
+    }
+
+    /// Runs `work`, which blocks, on a thread for such work.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let node = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&node)).await;
+        done.unwrap_or_else(|error| Err(Error::node("blocking work", error)))
+    }
+}
+
+/// The configured program, or the one beside our own, or the first in `PATH`.
+fn monitor_program(config: &Config) -> Result<PathBuf> {
+    const NAME: &str = "corten-monitor";
+    if let Some(path) = &config.monitor {
+        return match path.is_file() {
+            true => Ok(path.clone()),
+            false => Err(Error::invalid("monitor", path.display(), "there is no such program")),
+        };
+    }
+    let own = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates = own.into_iter().chain(std::env::split_paths(&path).map(|directory| directory.join(NAME)));
+    let mut found = candidates.filter(|candidate| candidate.is_file());
+    found.next().ok_or_else(|| Error::node(NAME, "neither beside cortend nor in PATH; set `monitor` in the configuration"))
+}

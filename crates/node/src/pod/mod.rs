@@ -1,0 +1,255 @@
+//! Pod sandboxes.
+//!
+//! ```text
+//!              run                 stop                      remove
+//! (nothing) ────────▶ Starting ─▶ Ready ─────▶ Stopping ─▶ Stopped ─────▶ Removing ─▶ (nothing)
+//!                        │ failed   │ monitor died  ▲
+//!                        ▼          └──▶ Broken ────┘ stop
+//!                    (nothing)
+//! ```
+//!
+//! Every name of a thing that a pod has (directory, network namespace, cgroups, socket) follows from its id, so what a
+//! daemon made before it was killed can be undone by another.
+
+pub mod admit;
+pub mod config;
+pub mod remove;
+pub mod run;
+pub mod stop;
+mod undo;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use corten_host::cgroup::Created;
+use corten_host::network::Attached;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::monitor::Monitor;
+use crate::node::Node;
+use crate::operation::{Slot, lock};
+use crate::record;
+use crate::security::PodNamespace;
+use crate::timeline::{Timeline, now};
+use config::PodConfig;
+
+/// What is being done to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// RunPodSandbox
+    Run,
+    /// StopPodSandbox
+    Stop,
+    /// RemovePodSandbox
+    Remove,
+}
+
+/// A pod sandbox.
+pub struct Pod {
+    /// Its id.
+    pub id: String,
+    /// What was asked for.
+    pub config: PodConfig,
+    /// The runtime handler, as it was asked for; empty for the default.
+    pub handler: String,
+    /// When it was made, in nanoseconds since the Unix epoch.
+    pub created_at: i64,
+    /// What was done to it.
+    pub timeline: Timeline,
+    /// The operation that runs.
+    pub slot: Slot<Operation>,
+    /// The cgroup directories that were made for it above its containers'.
+    cgroup: Mutex<Option<Created>>,
+    state: Mutex<State>,
+}
+
+/// A pod's state.
+#[derive(Clone)]
+pub enum State {
+    /// Being set up. Not shown in lists: the kubelet would take it for a dead one.
+    Starting,
+    /// Its containers can run.
+    Ready(Ready),
+    /// Being stopped, with what it had while it was ready.
+    Stopping(Option<Ready>),
+    /// Stopped: only its records are left.
+    Stopped,
+    /// Being removed.
+    Removing,
+    /// Its monitor is gone, or a stop failed. It can be stopped and removed.
+    Broken {
+        /// What happened.
+        why: String,
+    },
+}
+
+/// What a ready pod has.
+#[derive(Clone)]
+pub struct Ready {
+    /// Its monitor.
+    pub monitor: Arc<Monitor>,
+    /// Its network; `None` on the host's.
+    pub network: Option<Attached>,
+}
+
+/// A pod's record on disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Record {
+    id: String,
+    handler: String,
+    created_at: i64,
+    config: PodConfig,
+    cgroup: Option<Created>,
+    /// The state.
+    pub state: RecordedState,
+}
+
+/// A pod's state as it is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordedState {
+    /// [`State::Starting`]
+    Starting,
+    /// [`State::Ready`]
+    Ready {
+        /// [`Ready::network`]
+        network: Option<Attached>,
+    },
+    /// [`State::Stopping`]
+    Stopping,
+    /// [`State::Stopped`]
+    Stopped,
+    /// [`State::Removing`]
+    Removing,
+    /// [`State::Broken`]
+    Broken {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Pod {
+    /// A pod that is starting.
+    pub fn new(id: String, config: PodConfig, handler: String) -> Self {
+        Self::with_state(id, config, handler, now(), None, State::Starting)
+    }
+
+    /// A pod as it was recorded; its state is for recovery to find out, until then it is `state`.
+    pub fn from_record(record: Record, state: State) -> Self {
+        Self::with_state(record.id, record.config, record.handler, record.created_at, record.cgroup, state)
+    }
+
+    fn with_state(
+        id: String,
+        config: PodConfig,
+        handler: String,
+        created_at: i64,
+        cgroup: Option<Created>,
+        state: State,
+    ) -> Self {
+        let (cgroup, state) = (Mutex::new(cgroup), Mutex::new(state));
+        Self { id, config, handler, created_at, timeline: Timeline::default(), slot: Slot::default(), cgroup, state }
+    }
+
+    /// The state now.
+    pub fn state(&self) -> State {
+        lock(&self.state).clone()
+    }
+
+    /// Runs `f` while the state cannot change.
+    pub fn with<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&lock(&self.state))
+    }
+
+    /// Changes the state and records it.
+    pub fn set(&self, node: &Node, state: State) -> Result<()> {
+        *lock(&self.state) = state;
+        self.record(node)
+    }
+
+    /// Writes the pod's record as it is now.
+    pub fn record(&self, node: &Node) -> Result<()> {
+        let record = Record {
+            id: self.id.clone(),
+            handler: self.handler.clone(),
+            created_at: self.created_at,
+            config: self.config.clone(),
+            cgroup: lock(&self.cgroup).clone(),
+            state: lock(&self.state).recorded(),
+        };
+        record::write(&record_path(&node.pod_directory(&self.id)), &record)
+    }
+
+    /// The ready pod's parts.
+    pub fn ready(&self) -> Option<Ready> {
+        match &*lock(&self.state) {
+            State::Ready(ready) => Some(ready.clone()),
+            _ => None,
+        }
+    }
+
+    /// The monitor, also while the pod is being stopped.
+    pub fn monitor(&self) -> Option<Arc<Monitor>> {
+        match &*lock(&self.state) {
+            State::Ready(ready) | State::Stopping(Some(ready)) => Some(ready.monitor.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether the pod has a network of its own.
+    pub fn has_network(&self) -> bool {
+        self.config.security.namespaces.network == PodNamespace::Pod
+    }
+
+    /// The cgroup that the pod's containers are in: the one the kubelet named, or one of the pod's own.
+    pub fn cgroup_parent(&self, node: &Node) -> String {
+        match &self.config.cgroup_parent {
+            Some(parent) => format!("/{}", parent.trim_matches('/')),
+            None => format!("{}/pod-{}", node.config.cgroup.default_parent.trim_end_matches('/'), self.id),
+        }
+    }
+
+    /// The cgroup of the pod's monitor.
+    pub fn monitor_cgroup(&self, node: &Node) -> String {
+        format!("{}/{}-monitor-{}", self.cgroup_parent(node), node.config.cgroup.prefix, self.id)
+    }
+
+    fn set_cgroup(&self, created: Option<Created>) {
+        *lock(&self.cgroup) = created;
+    }
+
+    fn cgroup(&self) -> Option<Created> {
+        lock(&self.cgroup).clone()
+    }
+}
+
+impl State {
+    fn recorded(&self) -> RecordedState {
+        match self {
+            Self::Starting => RecordedState::Starting,
+            Self::Ready(ready) => RecordedState::Ready { network: ready.network.clone() },
+            Self::Stopping(_) => RecordedState::Stopping,
+            Self::Stopped => RecordedState::Stopped,
+            Self::Removing => RecordedState::Removing,
+            Self::Broken { why } => RecordedState::Broken { why: why.clone() },
+        }
+    }
+
+    /// The state's name, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready(_) => "ready",
+            Self::Stopping(_) => "stopping",
+            Self::Stopped => "stopped",
+            Self::Removing => "being removed",
+            Self::Broken { .. } => "broken",
+        }
+    }
+}
+
+/// Where a pod's record is.
+pub fn record_path(directory: &Path) -> PathBuf {
+    directory.join("pod.json")
+}

@@ -1,0 +1,149 @@
+//! RunPodSandbox, as a straight list of steps. What undoes them is in [`super::undo`].
+
+use std::sync::Arc;
+
+use corten_host::network::{Attached, PodNetwork};
+use corten_monitor::protocol::PodPlan;
+use tokio::sync::mpsc;
+
+use super::admit::{Admission, admit};
+use super::config::PortMapping;
+use super::{Operation, Pod, Ready, State, undo};
+use crate::container::exits;
+use crate::error::{Error, Result};
+use crate::monitor::Monitor;
+use crate::node::Node;
+use crate::security::{PidNamespace, PodNamespace};
+use crate::{record, resolv, spec};
+
+/// The size limit of a pod's `/dev/shm`, as the kubelet and other runtimes have it.
+const SHM_SIZE: u64 = 64 << 20;
+
+/// The `oom_score_adj` that a monitor asks for, as other runtimes' monitors do.
+const MONITOR_OOM_SCORE: i32 = -998;
+
+/// Runs a pod, or joins or acknowledges the run that made it; returns its id.
+pub async fn run(node: &Arc<Node>, config: super::config::PodConfig, handler: String) -> Result<String> {
+    node.handler(&handler)?;
+    let pod = node.pods.claim(config, handler)?;
+    let (task_node, task_pod) = (node.clone(), pod.clone());
+    pod.slot.run(Operation::Run, || async move { operation(&task_node, &task_pod).await }).await?;
+    Ok(pod.id.clone())
+}
+
+async fn operation(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    if !node.pods.holds(&pod.id) {
+        return Err(Error::Precondition(format!("the run of pod sandbox {:?} has failed", pod.id)));
+    }
+    match admit(&pod.id, &pod.state(), Operation::Run) {
+        Admission::Do => {}
+        Admission::Done => return Ok(()),
+        Admission::Refuse(error) => return Err(error),
+    }
+    match steps(node, pod).await {
+        Ok(ready) => pod.set(node, State::Ready(ready)),
+        Err(error) => {
+            tracing::warn!(pod = pod.id, %error, "the pod could not be run");
+            if let Err(undo) = abandon(node, pod).await {
+                tracing::error!(pod = pod.id, error = %undo, "what the failed run left could not all be undone");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Undoes a run that did not end well and forgets the pod.
+pub async fn abandon(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let undone = undo::everything(node, pod).await;
+    node.pods.remove(&pod.id);
+    undone
+}
+
+async fn steps(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Ready> {
+    let timeline = &pod.timeline;
+    timeline.step("run/files", files(node, pod)).await?;
+    timeline.step("run/cgroup", cgroup(node, pod)).await?;
+    let network = match pod.has_network() {
+        true => {
+            timeline.step("run/netns", netns(node, pod)).await?;
+            Some(timeline.step("run/network", network(node, pod)).await?)
+        }
+        false => None,
+    };
+    let monitor = timeline.step("run/monitor", monitor(node, pod)).await?;
+    Ok(Ready { monitor, network })
+}
+
+async fn files(node: &Node, pod: &Pod) -> Result<()> {
+    let directory = node.pod_directory(&pod.id);
+    record::make_directory(&directory)?;
+    pod.record(node)?;
+    if let Some(logs) = &pod.config.log_directory {
+        std::fs::create_dir_all(logs).map_err(|error| {
+            Error::node(format!("make the log directory {}", logs.display()), error)
+        })?;
+    }
+    resolv::write_files(&directory, &pod.config)
+}
+
+async fn cgroup(node: &Node, pod: &Pod) -> Result<()> {
+    let parent = node.cgroup(&pod.cgroup_parent(node))?;
+    let created = parent.create().map_err(|error| Error::node("create the pod's cgroup", error))?;
+    pod.set_cgroup(Some(created));
+    pod.record(node)
+}
+
+async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let path = node.netns_path(&pod.id);
+    node.blocking(move |_| {
+        corten_host::network::netns::create(&path).map_err(|error| Error::node("network namespace", error))
+    })
+    .await
+}
+
+async fn network(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Attached> {
+    let request = pod_network(node, pod);
+    node.blocking(move |node| node.network.attach(&request)).await
+}
+
+/// What the network is told of a pod.
+pub fn pod_network(node: &Node, pod: &Pod) -> PodNetwork {
+    let config = &pod.config;
+    let dns = config.dns.clone().unwrap_or_default();
+    PodNetwork {
+        id: pod.id.clone(),
+        netns: node.netns_path(&pod.id),
+        name: config.metadata.name.clone(),
+        namespace: config.metadata.namespace.clone(),
+        uid: config.metadata.uid.clone(),
+        labels: config.labels.clone(),
+        annotations: config.annotations.clone(),
+        cgroup_parent: config.cgroup_parent.clone().unwrap_or_default(),
+        host_ports: config.port_mappings.iter().filter_map(PortMapping::host).collect(),
+        dns: corten_host::network::Dns { servers: dns.servers, searches: dns.searches, options: dns.options },
+        bandwidth: None,
+        mac: None,
+    }
+}
+
+async fn monitor(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Arc<Monitor>> {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let monitor = Monitor::start(&node.monitor, &node.pod_directory(&pod.id), &plan(node, pod)?, events).await?;
+    exits::watch(node, pod, receiver);
+    Ok(Arc::new(monitor))
+}
+
+fn plan(node: &Node, pod: &Pod) -> Result<PodPlan> {
+    let namespaces = &pod.config.security.namespaces;
+    Ok(PodPlan {
+        id: pod.id.clone(),
+        hostname: pod.has_network().then(|| resolv::hostname(&pod.config)),
+        private_ipc: namespaces.ipc == PodNamespace::Pod,
+        shared_pid: namespaces.pid == PidNamespace::Pod,
+        netns: pod.has_network().then(|| node.netns_path(&pod.id)),
+        sysctls: spec::pod_sysctls(&pod.config)?,
+        cgroup: Some(pod.monitor_cgroup(node)),
+        shm_size: SHM_SIZE,
+        oom_score_adj: MONITOR_OOM_SCORE,
+    })
+}

@@ -1,0 +1,191 @@
+//! What a daemon does with what an earlier one left: finds running pods again, finishes what was begun, undoes the rest.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corten_host::network::Attached;
+use corten_monitor::protocol::{Held, HeldState};
+use tokio::sync::mpsc;
+
+use crate::container::{self, Container, Ended, Run, exits};
+use crate::error::{Error, Result};
+use crate::id;
+use crate::monitor::Monitor;
+use crate::node::Node;
+use crate::pod::{self, Pod, Ready, RecordedState, State};
+use crate::record;
+
+/// How often, and how many times, a monitor is asked again that is just launching a container.
+const LAUNCHING: (Duration, usize) = (Duration::from_millis(50), 200);
+
+/// Recovers everything. Trouble with one pod or container is told and does not stop the others.
+pub async fn recover(node: &Arc<Node>) -> Result<()> {
+    let mut pods = Vec::new();
+    for id in entries(node.config.state.join("pods"))? {
+        match read_pod(node, &id) {
+            Ok(found) => pods.extend(found),
+            Err(error) => tracing::error!(pod = id, %error, "the record cannot be used"),
+        }
+    }
+    for id in entries(node.config.state.join("containers"))? {
+        if let Err(error) = read_container(node, &id) {
+            tracing::error!(container = id, %error, "the record cannot be used");
+        }
+    }
+    for (pod, recorded) in pods {
+        if let Err(error) = resume(node, &pod, recorded).await {
+            tracing::error!(pod = pod.id, %error, "the pod could not be recovered");
+        }
+    }
+    give_back(node).await
+}
+
+/// The ids below a state directory; anything else there is not ours.
+fn entries(directory: PathBuf) -> Result<Vec<String>> {
+    record::make_directory(&directory)?;
+    let failed = |error| Error::node(format!("read {}", directory.display()), error);
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(&directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        ids.extend(name.to_str().filter(|name| id::is_id(name)).map(str::to_owned));
+    }
+    Ok(ids)
+}
+
+fn read_pod(node: &Node, id: &str) -> Result<Option<(Arc<Pod>, RecordedState)>> {
+    let directory = node.pod_directory(id);
+    let Some(record) = record::read::<pod::Record>(&pod::record_path(&directory))? else {
+        // Killed between making the directory and recording the pod: nothing else was made.
+        record::remove_directory(&directory)?;
+        return Ok(None);
+    };
+    let recorded = record.state.clone();
+    let state = match &recorded {
+        RecordedState::Starting => State::Starting,
+        RecordedState::Stopping => State::Stopping(None),
+        RecordedState::Stopped => State::Stopped,
+        RecordedState::Removing => State::Removing,
+        RecordedState::Ready { .. } => State::Broken { why: "its monitor is not found again yet".into() },
+        RecordedState::Broken { why } => State::Broken { why: why.clone() },
+    };
+    let pod = Arc::new(Pod::from_record(record, state));
+    node.pods.insert(pod.clone());
+    Ok(Some((pod, recorded)))
+}
+
+fn read_container(node: &Node, id: &str) -> Result<()> {
+    let directory = node.container_directory(id);
+    let Some(record) = record::read::<container::Record>(&container::record_path(&directory))? else {
+        // Killed before the container was recorded: its snapshot is given back with the others that nobody has.
+        return record::remove_directory(&directory);
+    };
+    let pod = node.pods.find(&record.facts.pod_id)?;
+    node.containers.insert(Arc::new(Container::new(record, pod)));
+    Ok(())
+}
+
+async fn resume(node: &Arc<Node>, pod: &Arc<Pod>, recorded: RecordedState) -> Result<()> {
+    match recorded {
+        RecordedState::Starting => pod::run::abandon(node, pod).await,
+        RecordedState::Ready { network } => find(node, pod, network).await,
+        RecordedState::Stopping => {
+            finish(node, pod, pod::Operation::Stop);
+            Ok(())
+        }
+        RecordedState::Removing => {
+            finish(node, pod, pod::Operation::Remove);
+            Ok(())
+        }
+        RecordedState::Stopped | RecordedState::Broken { .. } => Ok(()),
+    }
+}
+
+/// Finishes in the background what the earlier daemon began: stopping may wait for a network's plug-ins.
+fn finish(node: &Arc<Node>, pod: &Arc<Pod>, operation: pod::Operation) {
+    let (node, pod) = (node.clone(), pod.clone());
+    tokio::spawn(async move {
+        let outcome = match operation {
+            pod::Operation::Remove => pod::remove::remove(&node, &pod).await,
+            pod::Operation::Run | pod::Operation::Stop => pod::stop::stop(&node, &pod).await,
+        };
+        if let Err(error) = outcome {
+            tracing::error!(pod = pod.id, ?operation, %error, "could not be finished");
+        }
+    });
+}
+
+async fn find(node: &Arc<Node>, pod: &Arc<Pod>, network: Option<Attached>) -> Result<()> {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let found = Monitor::find(&node.pod_directory(&pod.id), &pod.id, events).await;
+    let why = match found {
+        Ok(Some(monitor)) => {
+            let held = held(&monitor).await?;
+            pod.set(node, State::Ready(Ready { monitor: Arc::new(monitor), network }))?;
+            for container in node.containers.of_pod(&pod.id) {
+                reconcile(node, pod, &container, held.iter().find(|held| held.container == container.id())).await?;
+            }
+            exits::watch(node, pod, receiver);
+            return Ok(());
+        }
+        Ok(None) => "its monitor died while cortend was down".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(pod = pod.id, why, "the pod is lost");
+    pod.set(node, State::Broken { why: why.clone() })?;
+    exits::lose_containers(node, pod, &why).await;
+    Ok(())
+}
+
+async fn held(monitor: &Monitor) -> Result<Vec<Held>> {
+    let (pause, times) = LAUNCHING;
+    let mut left = times;
+    loop {
+        let held = monitor.state().await.map_err(|error| Error::node("ask the monitor", error))?;
+        if left == 0 || !held.iter().any(|held| held.state == HeldState::Launching) {
+            return Ok(held);
+        }
+        left -= 1;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Brings a container's state together with what its monitor says.
+async fn reconcile(node: &Arc<Node>, pod: &Arc<Pod>, container: &Arc<Container>, held: Option<&Held>) -> Result<()> {
+    use container::State as S;
+    let state = container.state();
+    match (&state, held.map(|held| &held.state)) {
+        (S::Creating | S::Removing(_), _) => {
+            container::remove::everything(node, container).await?;
+            node.containers.remove(container.id());
+            Ok(())
+        }
+        (S::Starting | S::Running(_) | S::Stopping(_), Some(HeldState::Running { pid, at })) => {
+            container.set(node, S::Running(Run { pid: *pid, started_at: *at }))
+        }
+        (S::Starting | S::Running(_) | S::Stopping(_), Some(HeldState::Exited { started, exit, .. })) => {
+            container.set(node, S::Exited(Ended::seen(*started, exit)))?;
+            exits::exited(node, pod, container.id(), exit).await;
+            Ok(())
+        }
+        // Its launch never reached the monitor.
+        (S::Starting, None) => container.set(node, S::Created),
+        (S::Starting | S::Running(_) | S::Stopping(_), None | Some(HeldState::Launching)) => {
+            container::stop::kill_cgroup(node, container).await?;
+            container::remove::end_unseen(node, container, "its monitor does not know it")
+        }
+        (S::Created | S::Exited(_) | S::Lost(_), _) => Ok(()),
+    }
+}
+
+/// Gives back what belongs to no pod or container.
+async fn give_back(node: &Arc<Node>) -> Result<()> {
+    for snapshot in node.images.snapshots() {
+        if !node.containers.holds(&snapshot) {
+            tracing::info!(container = snapshot, "a writable layer without a container is removed");
+            node.images.remove_snapshot(&snapshot).await?;
+        }
+    }
+    let live: Vec<String> = node.pods.all().iter().filter(|pod| pod.has_network()).map(|pod| pod.id.clone()).collect();
+    node.blocking(move |node| node.network.collect(&live)).await
+}

@@ -1,0 +1,32 @@
+//! ContainerStatus
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use corten_cri::v1;
+
+use super::container_message;
+use crate::container::{Container, launch};
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// A container's status, from memory.
+pub async fn handle(node: &Arc<Node>, request: v1::ContainerStatusRequest) -> Result<v1::ContainerStatusResponse> {
+    let v1::ContainerStatusRequest { container_id, verbose } = request;
+    let container = node.containers.find(&container_id)?;
+    let status = container_message::status(&container).ok_or(Error::NotFound { kind: "container", id: container_id })?;
+    let info = if verbose { info(node, &container)? } else { BTreeMap::new() };
+    Ok(v1::ContainerStatusResponse { status: Some(status), info })
+}
+
+fn info(node: &Node, container: &Container) -> Result<BTreeMap<String, String>> {
+    let info = serde_json::json!({
+        "sandboxID": container.facts.pod_id,
+        "pid": container.state().run().map_or(0, |run| run.pid),
+        "cgroup": container.cgroup(node),
+        "config": container.config(),
+        "runtimeSpec": launch::read_spec(node, container)?,
+    });
+    let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
+    Ok(BTreeMap::from([("info".to_owned(), info)]))
+}

@@ -1,0 +1,20 @@
+//! CreateContainer
+
+use std::sync::Arc;
+
+use corten_cri::v1;
+
+use crate::container;
+use crate::container::config::ContainerConfig;
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// Creates a container in a pod sandbox, or joins or acknowledges the create that made it.
+pub async fn handle(node: &Arc<Node>, request: v1::CreateContainerRequest) -> Result<v1::CreateContainerResponse> {
+    // The sandbox's own configuration is known from its run.
+    let v1::CreateContainerRequest { pod_sandbox_id, config, sandbox_config: _ } = request;
+    let pod = node.pods.find(&pod_sandbox_id)?;
+    let config = config.ok_or_else(|| Error::invalid("config", "", "must be set"))?;
+    let container_id = container::create::create(node, &pod, ContainerConfig::from_cri(config)?).await?;
+    Ok(v1::CreateContainerResponse { container_id })
+}

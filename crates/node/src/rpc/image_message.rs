@@ -1,0 +1,54 @@
+//! Images in the CRI's messages.
+
+use corten_cri::v1;
+use corten_images::Image;
+
+use crate::error::{Error, Result};
+
+/// The image.
+pub fn of(image: &Image) -> v1::Image {
+    let user = image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+    let (uid, username) = account(&user);
+    v1::Image {
+        id: image.id.clone(),
+        repo_tags: image.repo_tags.clone(),
+        repo_digests: image.repo_digests.clone(),
+        size: image.size,
+        uid: uid.map(|value| v1::Int64Value { value }),
+        username,
+        spec: None,
+        pinned: image.pinned,
+    }
+}
+
+/// The user of an image's configuration, `user[:group]`, as the kubelet checks it: a number, or else a name.
+fn account(user: &str) -> (Option<i64>, String) {
+    let user = user.split(':').next().unwrap_or_default();
+    match user.parse() {
+        Ok(uid) => (Some(uid), String::new()),
+        // No user means root.
+        Err(_) if user.is_empty() => (Some(0), String::new()),
+        Err(_) => (None, user.to_owned()),
+    }
+}
+
+/// The image that a request names.
+pub fn name(field: &str, spec: Option<v1::ImageSpec>) -> Result<String> {
+    match spec.map(|spec| spec.image) {
+        Some(name) if !name.is_empty() => Ok(name),
+        _ => Err(Error::invalid(format!("{field}.image"), "", "must not be empty")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_users_number_or_name_is_told() {
+        assert_eq!(account(""), (Some(0), String::new()));
+        assert_eq!(account("1000:100"), (Some(1000), String::new()));
+        assert_eq!(account("www-data:100"), (None, "www-data".into()));
+    }
+}

@@ -1,0 +1,27 @@
+//! ImageStatus
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use corten_cri::v1;
+
+use super::image_message;
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// An image's status. One that is not there is no error: the answer has no image.
+pub async fn handle(node: &Arc<Node>, request: v1::ImageStatusRequest) -> Result<v1::ImageStatusResponse> {
+    let v1::ImageStatusRequest { image, verbose } = request;
+    let image = node.images.resolve(&image_message::name("image", image)?)?;
+    let info = match &image {
+        Some(image) if verbose => info(image)?,
+        _ => BTreeMap::new(),
+    };
+    Ok(v1::ImageStatusResponse { image: image.map(|image| image_message::of(&image)), info })
+}
+
+fn info(image: &corten_images::Image) -> Result<BTreeMap<String, String>> {
+    let info = serde_json::json!({ "imageSpec": image.config });
+    let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
+    Ok(BTreeMap::from([("info".to_owned(), info)]))
+}

@@ -1,0 +1,20 @@
+//! ListImages
+
+use std::sync::Arc;
+
+use corten_cri::v1;
+
+use super::image_message;
+use crate::error::Result;
+use crate::node::Node;
+
+/// The images there are, or the one that a filter names.
+pub async fn handle(node: &Arc<Node>, request: v1::ListImagesRequest) -> Result<v1::ListImagesResponse> {
+    let v1::ListImagesRequest { filter } = request;
+    let v1::ImageFilter { image } = filter.unwrap_or_default();
+    let images = match image.map(|spec| spec.image).filter(|name| !name.is_empty()) {
+        Some(name) => node.images.resolve(&name)?.into_iter().collect(),
+        None => node.images.list(),
+    };
+    Ok(v1::ListImagesResponse { images: images.iter().map(|image| image_message::of(image)).collect() })
+}

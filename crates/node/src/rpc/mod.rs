@@ -1,0 +1,57 @@
+//! The CRI's RPCs, a file each: a request is taken apart exhaustively (no `..`: a new field is a compile error until
+//! somebody decides about it), the work is done by the modules that the daemon is made of, the answer is put together.
+
+pub mod container_stats;
+pub mod container_status;
+pub mod create_container;
+pub mod exec_sync;
+pub mod image_fs_info;
+pub mod image_status;
+pub mod list_container_stats;
+pub mod list_containers;
+pub mod list_images;
+pub mod list_pod_sandbox;
+pub mod load_image;
+pub mod pod_sandbox_status;
+pub mod pod_timeline;
+pub mod pull_image;
+pub mod remove_container;
+pub mod remove_image;
+pub mod remove_pod_sandbox;
+pub mod run_pod_sandbox;
+pub mod runtime_config;
+pub mod start_container;
+pub mod status;
+pub mod stop_container;
+pub mod stop_pod_sandbox;
+pub mod version;
+
+mod container_message;
+mod image_message;
+mod pod_message;
+mod stats_message;
+
+use std::collections::BTreeMap;
+
+/// Whether `labels` has every pair of `selector`.
+fn selected(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_selector_selects_what_has_all_its_labels() {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let labels = map(&[("app", "web"), ("tier", "front")]);
+        assert!(selected(&map(&[]), &labels));
+        assert!(selected(&map(&[("app", "web")]), &labels));
+        assert!(!selected(&map(&[("app", "web"), ("tier", "back")]), &labels));
+        assert!(!selected(&map(&[("zone", "")]), &labels));
+    }
+}

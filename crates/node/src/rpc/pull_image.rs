@@ -1,0 +1,27 @@
+//! PullImage
+
+use std::sync::Arc;
+
+use corten_cri::v1;
+use corten_images::Auth;
+
+use super::image_message;
+use crate::error::Result;
+use crate::node::Node;
+
+/// Pulls an image. It goes on when the caller gives up; a retry joins it.
+pub async fn handle(node: &Arc<Node>, request: v1::PullImageRequest) -> Result<v1::PullImageResponse> {
+    // The sandbox that it is pulled for makes no difference: there is one store.
+    let v1::PullImageRequest { image, auth, sandbox_config: _ } = request;
+    let name = image_message::name("image", image)?;
+    let auth = auth.map(credentials);
+    let task_node = node.clone();
+    let pull = tokio::spawn(async move { task_node.images.pull(&name, auth).await });
+    let image = pull.await.map_err(|error| crate::error::Error::node("pull", error))??;
+    Ok(v1::PullImageResponse { image_ref: image.id.clone() })
+}
+
+fn credentials(auth: v1::AuthConfig) -> Auth {
+    let v1::AuthConfig { username, password, auth, server_address, identity_token, registry_token } = auth;
+    Auth { username, password, auth, server_address, identity_token, registry_token }
+}

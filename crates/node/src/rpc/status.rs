@@ -1,0 +1,55 @@
+//! Status
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use corten_cri::v1;
+
+use crate::config::BUILT_IN;
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// The two conditions that the kubelet asks for, and what each runtime handler can do.
+pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::StatusResponse> {
+    let v1::StatusRequest { verbose } = request;
+    let network = node.blocking(|node| Ok(node.network.ready())).await?;
+    let conditions = vec![condition("RuntimeReady", "", Ok(())), condition("NetworkReady", "NetworkNotReady", network)];
+    let info = match verbose {
+        true => info(node)?,
+        false => BTreeMap::new(),
+    };
+    Ok(v1::StatusResponse {
+        status: Some(v1::RuntimeStatus { conditions }),
+        info,
+        runtime_handlers: handlers(node),
+        features: Some(v1::RuntimeFeatures {
+            supplemental_groups_policy: true,
+            user_namespaces_host_network: false,
+            mount_options: false,
+        }),
+    })
+}
+
+fn condition(kind: &str, reason: &str, outcome: std::result::Result<(), String>) -> v1::RuntimeCondition {
+    let (status, reason, message) = match outcome {
+        Ok(()) => (true, String::new(), String::new()),
+        Err(message) => (false, reason.to_owned(), message),
+    };
+    v1::RuntimeCondition { r#type: kind.into(), status, reason, message }
+}
+
+/// Every handler by name, and the default one again by the empty name.
+fn handlers(node: &Node) -> Vec<v1::RuntimeHandler> {
+    let named = ["", BUILT_IN].into_iter().chain(node.config.runtimes.keys().map(String::as_str));
+    named
+        .map(|name| v1::RuntimeHandler {
+            name: name.into(),
+            features: Some(v1::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
+        })
+        .collect()
+}
+
+fn info(node: &Node) -> Result<BTreeMap<String, String>> {
+    let config = serde_json::to_string(&node.config).map_err(|error| Error::node("configuration", error))?;
+    Ok(BTreeMap::from([("config".to_owned(), config)]))
+}

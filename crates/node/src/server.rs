@@ -1,0 +1,137 @@
+//! The daemon's life: one at a time on its state, recovered, served on its socket until it is told to end.
+
+use std::fs::{File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use corten_cri::client::MAX_MESSAGE;
+use corten_cri::node::node_server::NodeServer;
+use corten_cri::v1::image_service_server::ImageServiceServer;
+use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
+use rustix::fs::{FlockOperation, flock};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::service::Service;
+use crate::{record, recovery};
+
+/// Runs the daemon until SIGTERM or SIGINT. Pods go on without it.
+pub async fn run(config: Config) -> Result<()> {
+    record::make_directory(&config.root)?;
+    record::make_directory(&config.state)?;
+    let _lock = lock(&config)?;
+    let external = external_mounts(&config)?;
+    let node = Arc::new(Node::open(config).await?);
+    recovery::recover(&node).await?;
+    let listener = listen(&node.config.socket)?;
+    tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
+    serve(&node, listener).await?;
+    close(&node, external);
+    Ok(())
+}
+
+/// One daemon at a time works on a state directory.
+fn lock(config: &Config) -> Result<File> {
+    let path = config.state.join("cortend.lock");
+    let failed = |error: std::io::Error| Error::node(format!("open {}", path.display()), error);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::Precondition(format!("another cortend runs on {}", config.state.display())))
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Listens on the socket, for root alone; a stale socket is replaced.
+fn listen(path: &Path) -> Result<UnixListener> {
+    let failed = |what: &str, error: std::io::Error| Error::node(format!("{what} {}", path.display()), error);
+    if let Some(directory) = path.parent() {
+        record::make_directory(directory)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(Error::Precondition(format!("something else serves on {}", path.display())));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|error| failed("listen on", error))?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(|error| failed("set the mode of", error))?;
+    Ok(listener)
+}
+
+async fn serve(node: &Arc<Node>, listener: UnixListener) -> Result<()> {
+    let service = Service(node.clone());
+    let runtime = RuntimeServiceServer::new(service.clone());
+    let images = ImageServiceServer::new(service.clone());
+    let own = NodeServer::new(service);
+    Server::builder()
+        .add_service(runtime.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+        .add_service(images.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+        .add_service(own.max_decoding_message_size(MAX_MESSAGE))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), told_to_end()?)
+        .await
+        .map_err(|error| Error::node("serve", error))
+}
+
+fn told_to_end() -> Result<impl Future<Output = ()>> {
+    let failed = |error| Error::node("signals", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end; pods go on");
+    })
+}
+
+/// Leaves nothing on the host that no pod needs.
+fn close(node: &Node, external: bool) {
+    let _ = std::fs::remove_file(&node.config.socket);
+    if !node.pods.all().is_empty() {
+        return;
+    }
+    if let Err(error) = node.network.close() {
+        tracing::warn!(%error, "the network could not be closed");
+    }
+    if external {
+        let _ = unmount(node.external_mounts(), UnmountFlags::DETACH);
+        let _ = std::fs::remove_dir(node.external_mounts());
+    }
+}
+
+/// Makes the private mount below which external runtimes' roots are mounted, if there are external runtimes: what is
+/// mounted below it in another mount namespace never shows on the host.
+fn external_mounts(config: &Config) -> Result<bool> {
+    if config.runtimes.is_empty() {
+        return Ok(false);
+    }
+    let path = config.state.join("external");
+    record::make_directory(&path)?;
+    if !is_mount_point(&path)? {
+        let failed = |error| Error::node(format!("mount {}", path.display()), error);
+        mount_bind(&path, &path).map_err(failed)?;
+        mount_change(&path, MountPropagationFlags::PRIVATE).map_err(failed)?;
+    }
+    Ok(true)
+}
+
+fn is_mount_point(path: &Path) -> Result<bool> {
+    let failed = |error| Error::node(format!("stat {}", path.display()), error);
+    let flags = rustix::fs::AtFlags::NO_AUTOMOUNT;
+    let mask = rustix::fs::StatxFlags::empty();
+    let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, mask).map_err(failed)?;
+    Ok(stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
+}
