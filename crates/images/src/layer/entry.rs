@@ -187,8 +187,10 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes, Stri
     let id = |id: u64, what| {
         u32::try_from(id).ok().filter(|&id| id != u32::MAX).ok_or_else(|| format!("{what} {id} is not an id"))
     };
-    let (mode, uid, gid) = (header.mode().map_err(text)?, header.uid().map_err(text)?, header.gid().map_err(text)?);
-    let (uid, gid) = (id(uid, "user")?, id(gid, "group")?);
+    let fields = header.as_old();
+    let mode = if is_blank(&fields.mode) { 0 } else { header.mode().map_err(text)? };
+    let uid = if is_blank(&fields.uid) { 0 } else { id(header.uid().map_err(text)?, "user")? };
+    let gid = if is_blank(&fields.gid) { 0 } else { id(header.gid().map_err(text)?, "group")? };
     let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
     let mut mtime = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let mut xattrs = Vec::new();
@@ -208,6 +210,11 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes, Stri
     }
     let times = Timestamps { last_access: mtime, last_modification: mtime };
     Ok(Attributes { mode: mode & 0o7777, uid, gid, times, xattrs })
+}
+
+/// Some writers leave out what is zero.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|&byte| matches!(byte, 0 | b' '))
 }
 
 /// An extended attribute; those with which overlayfs itself talks are the node's and not the image's.

@@ -63,17 +63,17 @@ impl Store {
         &self,
         reference: &str,
         auth: Option<Auth>,
-    ) -> impl Future<Output = Result<Arc<Image>, Error>> + Send + 'static {
+    ) -> impl Future<Output = Result<Arc<Image>, Error>> + Send + use<> {
         // Owning all it needs, so that callers can spawn it.
         let (inner, reference) = (self.inner.clone(), reference.parse::<Reference>());
         async move { inner.pull(reference?, auth).await }
     }
 
     /// Loads every image of an archive: an OCI image layout or what `docker save` writes, plain or compressed.
-    pub fn load(
+    pub fn load<R: AsyncRead + Unpin + Send>(
         &self,
-        archive: impl AsyncRead + Unpin + Send + 'static,
-    ) -> impl Future<Output = Result<Vec<Arc<Image>>, Error>> + Send + 'static {
+        archive: R,
+    ) -> impl Future<Output = Result<Vec<Arc<Image>>, Error>> + Send + use<R> {
         self.inner.clone().load(archive)
     }
 

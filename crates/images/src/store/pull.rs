@@ -9,6 +9,7 @@ use crate::{
     Auth, Error, Fault, Image,
     archive::Layout,
     digest::{Digest, Hasher},
+    disk::Workspace,
     image::ImageLayer,
     index::{ImageRecord, Step},
     layer::{Blob, LayerError, Target, Unpacked, unpack_blob},
@@ -180,18 +181,31 @@ impl Inner {
             return Ok(());
         }
         let permit = self.downloads.acquire().await;
-        let mut attempt = 0;
-        let (workspace, unpacked) = loop {
-            match self.unpack(source, attempt, &content, diff_id, shown).await {
-                Err(error) if attempt + 1 < source.count() && error.fault() != Fault::Node => {
-                    tracing::info!(%error, "trying the next host");
-                    attempt += 1;
-                }
-                result => break result?,
-            }
-        };
+        let (workspace, unpacked) = self.unpack_from_any(source, &content, diff_id, shown).await?;
         drop(permit);
         self.commit_layer(workspace, unpacked).await
+    }
+
+    /// Tries one host after the other. What is wrong with the content is worth more to know than who else is away.
+    async fn unpack_from_any(
+        self: &Arc<Self>,
+        source: &Source,
+        content: &Content,
+        diff_id: Digest,
+        shown: &str,
+    ) -> Result<(Workspace, Unpacked), Error> {
+        let mut told: Option<Error> = None;
+        for attempt in 0..source.count() {
+            match self.unpack(source, attempt, content, diff_id, shown).await {
+                Err(error) if error.fault() != Fault::Node => {
+                    tracing::debug!(%error, "host failed");
+                    let keep = told.as_ref().is_some_and(|told| matches!(told, Error::Layer { .. }));
+                    told = if keep { told } else { Some(error) };
+                }
+                result => return result,
+            }
+        }
+        Err(told.unwrap_or_else(|| Error::NotFound { reference: shown.to_owned() }))
     }
 
     /// Streams a blob from its source through both hashes into a fresh directory.
@@ -202,7 +216,7 @@ impl Inner {
         content: &Content,
         diff_id: Digest,
         shown: &str,
-    ) -> Result<(crate::disk::Workspace, Unpacked), Error> {
+    ) -> Result<(Workspace, Unpacked), Error> {
         let fail = |source| Error::Layer { reference: shown.to_owned(), digest: content.digest.to_string(), source };
         let mut stream = source.open(attempt, content).await?;
         let (sender, blob) = Blob::channel(CHUNKS);
