@@ -21,7 +21,7 @@ pub struct Host {
     /// Whether cgroups can limit swap.
     pub swap_limit: bool,
     /// Whether cgroups can limit huge pages.
-    pub hugetlb: bool,
+    pub hugetlb: Hugetlb,
     /// Whether the kernel has seccomp filters.
     pub seccomp: bool,
     /// Whether the kernel has AppArmor.
@@ -39,6 +39,17 @@ pub enum CgroupMode {
     Hybrid,
     /// Version 2.
     V2,
+}
+
+/// Whether cgroups can limit huge pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hugetlb {
+    /// They cannot.
+    Absent,
+    /// In the version 2 part of hybrid cgroups only, which runc and its kin do not see.
+    HybridOnly,
+    /// They can.
+    Present,
 }
 
 /// Whether the kernel has AppArmor.
@@ -174,9 +185,13 @@ fn swap_limit(root: &Path, mode: CgroupMode) -> bool {
     }
 }
 
-fn hugetlb(root: &Path) -> bool {
-    let unified = ["cgroup.controllers", "unified/cgroup.controllers"];
-    root.join("hugetlb").exists() || unified.iter().any(|file| has_word(&root.join(file), "hugetlb"))
+fn hugetlb(root: &Path) -> Hugetlb {
+    let listed = |file: &str| has_word(&root.join(file), "hugetlb");
+    match root.join("hugetlb").exists() || listed("cgroup.controllers") {
+        true => Hugetlb::Present,
+        false if listed("unified/cgroup.controllers") => Hugetlb::HybridOnly,
+        false => Hugetlb::Absent,
+    }
 }
 
 fn apparmor() -> AppArmor {
@@ -216,14 +231,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         assert_eq!(cgroup_mode(root), CgroupMode::V1);
-        assert!(!hugetlb(root));
+        assert_eq!(hugetlb(root), Hugetlb::Absent);
         fs::create_dir(root.join("unified")).unwrap();
         fs::write(root.join("unified/cgroup.controllers"), "hugetlb\n").unwrap();
         assert_eq!(cgroup_mode(root), CgroupMode::Hybrid);
-        assert!(hugetlb(root));
+        assert_eq!(hugetlb(root), Hugetlb::HybridOnly);
         fs::write(root.join("cgroup.controllers"), "cpu memory\n").unwrap();
         assert_eq!(cgroup_mode(root), CgroupMode::V2);
         assert!(!swap_limit(root, CgroupMode::V2));
+        fs::write(root.join("cgroup.controllers"), "cpu hugetlb memory\n").unwrap();
+        assert_eq!(hugetlb(root), Hugetlb::Present);
         fs::create_dir(root.join("system.slice")).unwrap();
         fs::write(root.join("system.slice/memory.swap.max"), "max\n").unwrap();
         assert!(swap_limit(root, CgroupMode::V2));

@@ -27,7 +27,7 @@ use oci_spec::runtime::{Linux, Root, Spec};
 
 pub use confinement::Seccomp;
 pub use devices::HostDevice;
-pub use host::{AppArmor, CgroupMode, Host};
+pub use host::{AppArmor, CgroupMode, Host, Hugetlb};
 pub use process::exec_process;
 pub use resources::linux_resources;
 pub use sources::{Sources, prepare_sources};
@@ -70,7 +70,7 @@ pub struct SpecInput<'a> {
     pub cgroups_path: &'a str,
     /// What this node can do.
     pub host: &'a Host,
-    /// Whether an external runtime launches it: the seccomp profile then goes into the spec.
+    /// Whether an external runtime launches it, from which some cgroups are hidden.
     pub handler_external: bool,
 }
 
@@ -125,7 +125,7 @@ pub fn build(input: &SpecInput<'_>) -> Result<Built> {
         .set_process(Some(process::process(input, &mut withheld)?))
         .set_hostname(None)
         .set_annotations(Some(annotations::annotations(input)))
-        .set_linux(Some(linux(input)?));
+        .set_linux(Some(linux(input, &mut withheld)?));
     Ok(Built { spec, seccomp: confinement::seccomp(&input.config.security, input.host)?, withheld })
 }
 
@@ -146,9 +146,9 @@ fn check_privilege(input: &SpecInput<'_>) -> Result<()> {
     }
 }
 
-fn linux(input: &SpecInput<'_>) -> Result<Linux> {
+fn linux(input: &SpecInput<'_>, withheld: &mut Vec<String>) -> Result<Linux> {
     let security = &input.config.security;
-    let mut resources = linux_resources(&input.config.resources, input.host)?;
+    let mut resources = linux_resources(&input.config.resources, input.host, input.handler_external, withheld)?;
     resources.set_devices(Some(devices::rules(security.privileged, &input.sources.devices)));
     let mut linux = Linux::default();
     linux

@@ -2,22 +2,34 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxResources};
 
-use super::{CgroupMode, Host};
+use super::{CgroupMode, Host, Hugetlb};
 use crate::check;
 use crate::error::Result;
 use crate::resources::Resources;
 
-/// Converts limits, leaving out what was not asked for and what this node's cgroups do not have. Devices are not set.
+/// Converts limits, leaving out what was not asked for. Limits on huge pages that this node's cgroups, or an external
+/// runtime on them, cannot set are left out too, and added to `withheld` if they allow any. Devices are not set.
 ///
 /// # Errors
 /// [`Error::Unsupported`](crate::error::Error::Unsupported) if cgroup v2 files are asked for where there is no cgroup v2.
-pub fn linux_resources(resources: &Resources, host: &Host) -> Result<LinuxResources> {
+pub fn linux_resources(
+    resources: &Resources,
+    host: &Host,
+    external: bool,
+    withheld: &mut Vec<String>,
+) -> Result<LinuxResources> {
     if !resources.unified.is_empty() && host.cgroup != CgroupMode::V2 {
         return Err(check::unsupported("linux.resources.unified", "this node's cgroups are not version 2"));
     }
     let mut linux = LinuxResources::default();
     linux.set_cpu(cpu(resources)).set_memory(memory(resources, host));
-    let hugepages = hugepages(resources, host);
+    let hugepages = match (host.hugetlb, external) {
+        (Hugetlb::Present, _) | (Hugetlb::HybridOnly, false) => hugepages(resources),
+        (Hugetlb::HybridOnly, true) | (Hugetlb::Absent, _) => {
+            withheld.extend(without_hugepages(resources));
+            Vec::new()
+        }
+    };
     if !hugepages.is_empty() {
         linux.set_hugepage_limits(Some(hugepages));
     }
@@ -45,9 +57,8 @@ fn memory(resources: &Resources, host: &Host) -> Option<LinuxMemory> {
     Some(memory).filter(|memory| *memory != LinuxMemory::default())
 }
 
-/// The kubelet limits every page size of every container, mostly to 0: without the controller that is no news.
-fn hugepages(resources: &Resources, host: &Host) -> Vec<LinuxHugepageLimit> {
-    let limits = resources.hugepages.iter().filter(|_| host.hugetlb);
+fn hugepages(resources: &Resources) -> Vec<LinuxHugepageLimit> {
+    let limits = resources.hugepages.iter();
     limits
         .map(|limit| {
             let mut hugepage = LinuxHugepageLimit::default();
@@ -55,4 +66,10 @@ fn hugepages(resources: &Resources, host: &Host) -> Vec<LinuxHugepageLimit> {
             hugepage
         })
         .collect()
+}
+
+/// The kubelet limits every page size of every container, mostly to 0, so that only others are worth a word.
+fn without_hugepages(resources: &Resources) -> impl Iterator<Item = String> {
+    let limits = resources.hugepages.iter().filter(|limit| limit.limit > 0);
+    limits.map(|limit| format!("the limit on huge pages of {}", limit.page_size))
 }

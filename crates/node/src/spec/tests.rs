@@ -21,6 +21,7 @@ struct World {
     volumes: Vec<Volume>,
     pod_init: Option<i32>,
     target_pid: Option<i32>,
+    external: bool,
 }
 
 fn host() -> Host {
@@ -47,7 +48,7 @@ fn host() -> Host {
         oom_score_adj_floor: -500,
         cgroup: CgroupMode::V2,
         swap_limit: true,
-        hugetlb: true,
+        hugetlb: Hugetlb::Present,
         seccomp: true,
         apparmor: AppArmor::Absent,
         selinux: false,
@@ -67,6 +68,7 @@ fn world() -> World {
         volumes: Vec::new(),
         pod_init: Some(77),
         target_pid: None,
+        external: false,
     }
 }
 
@@ -103,7 +105,7 @@ impl World {
             volumes: &self.volumes,
             cgroups_path: "/kubepods/p1/c1",
             host: &self.host,
-            handler_external: false,
+            handler_external: self.external,
         })
     }
 
@@ -479,7 +481,7 @@ fn limits_are_what_was_asked_for() {
 #[test]
 fn limits_that_the_node_cannot_set_are_left_out_or_refused() {
     let mut w = world();
-    w.host = Host { swap_limit: false, hugetlb: false, cgroup: CgroupMode::Hybrid, ..host() };
+    w.host = Host { swap_limit: false, hugetlb: Hugetlb::Absent, cgroup: CgroupMode::Hybrid, ..host() };
     w.config.resources.memory_limit = Some(1 << 20);
     w.config.resources.memory_swap_limit = Some(1 << 21);
     w.config.resources.hugepages = vec![HugepageLimit { page_size: "2MB".into(), limit: 0 }];
@@ -488,6 +490,19 @@ fn limits_that_the_node_cannot_set_are_left_out_or_refused() {
     assert_eq!(resources.hugepage_limits(), &None);
     w.config.resources.unified = BTreeMap::from([("memory.high".into(), "1".into())]);
     assert!(matches!(w.build(), Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn an_external_runtime_gets_no_limits_that_it_cannot_set() {
+    let mut w = world();
+    w.host.hugetlb = Hugetlb::HybridOnly;
+    let sizes = [("2MB", 0), ("1GB", 1 << 30)];
+    let limits = sizes.map(|(size, limit)| HugepageLimit { page_size: size.into(), limit });
+    w.config.resources.hugepages = limits.into();
+    assert!(w.linux().resources().as_ref().unwrap().hugepage_limits().is_some());
+    w.external = true;
+    assert!(w.linux().resources().as_ref().unwrap().hugepage_limits().is_none());
+    assert_eq!(w.build().unwrap().withheld, ["the limit on huge pages of 1GB"]);
 }
 
 #[test]

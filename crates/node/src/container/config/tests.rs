@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use proptest::prelude::*;
 
+use std::path::Path;
+
 use super::*;
 use crate::error::Error;
+use crate::security::SecurityProfile;
 
 fn minimal() -> v1::ContainerConfig {
     v1::ContainerConfig {

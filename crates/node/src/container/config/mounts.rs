@@ -1,0 +1,138 @@
+//! What of the node a container gets: files, directories and devices.
+
+use std::path::{Path, PathBuf};
+
+use corten_cri::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::check;
+use crate::error::Result;
+
+/// A file or directory of the node, mounted in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where in the container; absolute and without `..`.
+    pub container_path: PathBuf,
+    /// What of the node; absolute and without `..`.
+    pub host_path: PathBuf,
+    /// Whether it can be written to.
+    #[serde(default)]
+    pub access: MountAccess,
+    /// Whether mounts below it travel between the node and the container.
+    #[serde(default)]
+    pub propagation: Propagation,
+    /// Whether SELinux labels are to be set on it. Without SELinux there are none.
+    #[serde(default)]
+    pub selinux_relabel: bool,
+}
+
+/// Whether a mount can be written to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountAccess {
+    /// It can.
+    #[default]
+    ReadWrite,
+    /// It cannot; mounts below it may.
+    ReadOnly,
+    /// Neither it nor any mount below it can.
+    RecursiveReadOnly,
+}
+
+/// How mounts below a mount travel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Not at all.
+    #[default]
+    Private,
+    /// From the node to the container.
+    HostToContainer,
+    /// Both ways.
+    Bidirectional,
+}
+
+/// A device of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Where in the container.
+    pub container_path: PathBuf,
+    /// The node's device, or a directory of them.
+    pub host_path: PathBuf,
+    /// What may be done: some of `r`, `w` and `m`, each at most once.
+    pub permissions: String,
+}
+
+impl Mount {
+    pub(super) fn from_cri(field: &str, mount: v1::Mount) -> Result<Self> {
+        let v1::Mount {
+            container_path,
+            host_path,
+            readonly,
+            selinux_relabel,
+            propagation,
+            uid_mappings,
+            gid_mappings,
+            recursive_read_only,
+            image,
+            image_sub_path,
+            mount_options,
+        } = mount;
+        let name = |name: &str| format!("{field}.{name}");
+        if image.is_some_and(|image| image != v1::ImageSpec::default()) || !image_sub_path.is_empty() {
+            return Err(check::unsupported(&name("image"), "image volumes are not supported"));
+        }
+        if !uid_mappings.is_empty() || !gid_mappings.is_empty() {
+            return Err(check::unsupported(&name("uidMappings"), "idmapped mounts are not supported"));
+        }
+        if !mount_options.is_empty() {
+            return Err(check::unsupported(&name("mount_options"), "mount options are not supported"));
+        }
+        let container_path = check::container_path(&name("container_path"), container_path)?;
+        if container_path == Path::new("/") {
+            return Err(check::invalid(&name("container_path"), "/", "must not be the container's root"));
+        }
+        let propagation = Propagation::from_cri(&name("propagation"), propagation)?;
+        let access = MountAccess::from_cri(&name("recursive_read_only"), readonly, recursive_read_only, propagation)?;
+        let host_path = check::host_path(&name("host_path"), host_path)?;
+        Ok(Self { container_path, host_path, access, propagation, selinux_relabel })
+    }
+}
+
+impl MountAccess {
+    fn from_cri(field: &str, readonly: bool, recursive: bool, propagation: Propagation) -> Result<Self> {
+        match (readonly, recursive) {
+            (false, false) => Ok(Self::ReadWrite),
+            (true, false) => Ok(Self::ReadOnly),
+            (true, true) if propagation == Propagation::Private => Ok(Self::RecursiveReadOnly),
+            (true, true) => Err(check::invalid(field, "true", "must not be set unless the propagation is private")),
+            (false, true) => Err(check::invalid(field, "true", "must not be set without readonly")),
+        }
+    }
+}
+
+impl Propagation {
+    fn from_cri(field: &str, propagation: i32) -> Result<Self> {
+        Ok(match check::known(field, propagation)? {
+            v1::MountPropagation::PropagationPrivate => Self::Private,
+            v1::MountPropagation::PropagationHostToContainer => Self::HostToContainer,
+            v1::MountPropagation::PropagationBidirectional => Self::Bidirectional,
+        })
+    }
+}
+
+impl Device {
+    pub(super) fn from_cri(field: &str, device: v1::Device) -> Result<Self> {
+        let v1::Device { container_path, host_path, permissions } = device;
+        let name = |name: &str| format!("{field}.{name}");
+        let host_path = check::host_path(&name("host_path"), host_path)?;
+        let container_path = match container_path.is_empty() {
+            true => host_path.clone(),
+            false => check::container_path(&name("container_path"), container_path)?,
+        };
+        let known = permissions.bytes().all(|byte| b"rwm".contains(&byte));
+        let once = "rwm".chars().all(|c| permissions.matches(c).count() <= 1);
+        match known && once && !permissions.is_empty() {
+            true => Ok(Self { container_path, host_path, permissions }),
+            false => Err(check::invalid(&name("permissions"), &permissions, "must be some of 'r', 'w' and 'm'")),
+        }
+    }
+}
