@@ -1,0 +1,190 @@
+//! The runtime, as the commands ask it things.
+
+use std::time::Duration;
+
+use corten_cri::{
+    client, node,
+    node::node_client::NodeClient,
+    v1::{self, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient},
+};
+use tokio_stream::Stream;
+use tonic::{Request, Response, transport::Channel};
+
+use crate::error::Error;
+
+/// A connection to a runtime.
+#[derive(Clone)]
+pub struct Runtime {
+    runtime: RuntimeServiceClient<Channel>,
+    images: ImageServiceClient<Channel>,
+    node: NodeClient<Channel>,
+    timeout: Option<Duration>,
+}
+
+/// Calls `$method` of a client within the usual time and says what was attempted if it fails.
+macro_rules! call {
+    ($self:ident.$client:ident.$method:ident($request:expr), $($what:tt)+) => {{
+        let request = $self.within($self.timeout, $request);
+        let answer = $self.$client.clone().$method(request).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call(format!($($what)+), status))
+    }};
+}
+
+impl Runtime {
+    /// Connects. `timeout` bounds every later call but pulls, loads and stops.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], naming the socket.
+    pub async fn connect(endpoint: &str, timeout: Option<Duration>) -> Result<Self, Error> {
+        let channel = client::connect(endpoint).await?;
+        Ok(Self {
+            runtime: client::runtime(channel.clone()),
+            images: client::images(channel.clone()),
+            node: client::node(channel),
+            timeout,
+        })
+    }
+
+    fn within<T>(&self, timeout: Option<Duration>, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
+    /// Version.
+    pub async fn version(&self) -> Result<v1::VersionResponse, Error> {
+        call!(self.runtime.version(v1::VersionRequest { version: "v1".to_owned() }), "ask for the version")
+    }
+
+    /// Status, verbose.
+    pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
+        call!(self.runtime.status(v1::StatusRequest { verbose: true }), "ask for the status")
+    }
+
+    /// RunPodSandbox.
+    pub async fn run_pod(&self, config: v1::PodSandboxConfig, runtime_handler: String) -> Result<String, Error> {
+        let name = config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
+        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
+        Ok(call!(self.runtime.run_pod_sandbox(request), "run pod {name}")?.pod_sandbox_id)
+    }
+
+    /// ListPodSandbox.
+    pub async fn pods(&self) -> Result<v1::ListPodSandboxResponse, Error> {
+        call!(self.runtime.list_pod_sandbox(v1::ListPodSandboxRequest::default()), "list the pods")
+    }
+
+    /// PodSandboxStatus.
+    pub async fn pod_status(&self, id: &str, verbose: bool) -> Result<v1::PodSandboxStatusResponse, Error> {
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose };
+        call!(self.runtime.pod_sandbox_status(request), "inspect pod {id}")
+    }
+
+    /// StopPodSandbox. Takes as long as the grace periods of its containers.
+    pub async fn stop_pod(&self, id: &str) -> Result<(), Error> {
+        let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
+        let answer = self.runtime.clone().stop_pod_sandbox(request).await;
+        answer.map(drop).map_err(|status| Error::call(format!("stop pod {id}"), status))
+    }
+
+    /// RemovePodSandbox.
+    pub async fn remove_pod(&self, id: &str) -> Result<(), Error> {
+        let request = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
+        call!(self.runtime.remove_pod_sandbox(request), "remove pod {id}").map(drop)
+    }
+
+    /// CreateContainer.
+    pub async fn create_container(&self, request: v1::CreateContainerRequest) -> Result<String, Error> {
+        let metadata = request.config.as_ref().and_then(|config| config.metadata.as_ref());
+        let name = metadata.map(|metadata| metadata.name.clone()).unwrap_or_default();
+        Ok(call!(self.runtime.create_container(request), "create container {name}")?.container_id)
+    }
+
+    /// StartContainer; `name` is for the error.
+    pub async fn start_container(&self, id: &str, name: &str) -> Result<(), Error> {
+        let request = v1::StartContainerRequest { container_id: id.to_owned() };
+        call!(self.runtime.start_container(request), "start container {name}").map(drop)
+    }
+
+    /// StopContainer with a grace period in seconds. The call may take that long and more.
+    pub async fn stop_container(&self, id: &str, grace: i64) -> Result<(), Error> {
+        let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout: grace };
+        let answer = self.runtime.clone().stop_container(request).await;
+        answer.map(drop).map_err(|status| Error::call(format!("stop container {id}"), status))
+    }
+
+    /// RemoveContainer.
+    pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
+        let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
+        call!(self.runtime.remove_container(request), "remove container {id}").map(drop)
+    }
+
+    /// ListContainers.
+    pub async fn containers(&self) -> Result<v1::ListContainersResponse, Error> {
+        call!(self.runtime.list_containers(v1::ListContainersRequest::default()), "list the containers")
+    }
+
+    /// ContainerStatus.
+    pub async fn container_status(&self, id: &str, verbose: bool) -> Result<v1::ContainerStatusResponse, Error> {
+        let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose };
+        call!(self.runtime.container_status(request), "inspect container {id}")
+    }
+
+    /// ExecSync; no time limit of ours beyond the one in the request.
+    pub async fn exec_sync(&self, request: v1::ExecSyncRequest) -> Result<v1::ExecSyncResponse, Error> {
+        let what = format!("run {} in container {}", request.cmd.join(" "), request.container_id);
+        let answer = self.runtime.clone().exec_sync(request).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call(what, status))
+    }
+
+    /// ListContainerStats.
+    pub async fn stats(&self) -> Result<v1::ListContainerStatsResponse, Error> {
+        call!(self.runtime.list_container_stats(v1::ListContainerStatsRequest::default()), "ask for the statistics")
+    }
+
+    /// ListImages.
+    pub async fn images(&self) -> Result<v1::ListImagesResponse, Error> {
+        call!(self.images.list_images(v1::ListImagesRequest::default()), "list the images")
+    }
+
+    /// ImageStatus: `None` when the image is not there.
+    pub async fn image(&self, image: &str) -> Result<Option<v1::Image>, Error> {
+        let request = v1::ImageStatusRequest { image: Some(spec(image)), verbose: false };
+        Ok(call!(self.images.image_status(request), "look for image {image}")?.image)
+    }
+
+    /// PullImage: as long as it takes. Returns the reference to use.
+    pub async fn pull(
+        &self,
+        image: &str,
+        auth: Option<v1::AuthConfig>,
+        sandbox_config: Option<v1::PodSandboxConfig>,
+    ) -> Result<String, Error> {
+        let request = v1::PullImageRequest { image: Some(spec(image)), auth, sandbox_config };
+        let answer = self.images.clone().pull_image(request).await;
+        answer
+            .map(|answer| answer.into_inner().image_ref)
+            .map_err(|status| Error::call(format!("pull {image}"), status))
+    }
+
+    /// RemoveImage.
+    pub async fn remove_image(&self, image: &str) -> Result<(), Error> {
+        let request = v1::RemoveImageRequest { image: Some(spec(image)) };
+        call!(self.images.remove_image(request), "remove image {image}").map(drop)
+    }
+
+    /// LoadImage of cortend's own service: as long as it takes.
+    pub async fn load_image(
+        &self,
+        what: &str,
+        chunks: impl Stream<Item = node::LoadImageRequest> + Send + 'static,
+    ) -> Result<node::LoadImageResponse, Error> {
+        let answer = self.node.clone().load_image(chunks).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call(format!("load {what}"), status))
+    }
+}
+
+fn spec(image: &str) -> v1::ImageSpec {
+    v1::ImageSpec { image: image.to_owned(), ..v1::ImageSpec::default() }
+}
