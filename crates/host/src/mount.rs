@@ -107,8 +107,11 @@ impl Filesystem {
     /// # Errors
     /// If the filesystem cannot be made; its own explanation is in the error.
     pub fn mount(self, attributes: u64) -> Result<OwnedFd, Error> {
-        let failed =
-            |errno: rustix::io::Errno| Error::Create { filesystem: self.name.clone(), source: errno.into(), log: self.log() };
+        let failed = |errno: rustix::io::Errno| Error::Create {
+            filesystem: self.name.clone(),
+            source: errno.into(),
+            log: self.log(),
+        };
         fsconfig_create(&self.context).map_err(failed)?;
         let attributes = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(0));
         fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)
@@ -232,7 +235,14 @@ fn change_at(dir: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, change
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and attr a struct mount_attr (version 0) of the size given; both outlive the call.
     let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, dir.as_raw_fd(), path.as_ptr(), flags, &raw const attr, size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -82,12 +82,15 @@ pub fn close_from_on_exec(first: u32) -> io::Result<()> {
 
 /// Gives every signal its default disposition and empties the mask.
 pub fn reset_signals() {
-    // SAFETY: all zero is SIG_DFL with no flags and an empty mask; what can fail (SIGKILL, SIGSTOP, the ones that the
-    // C library keeps) has its default already.
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, an empty mask. Not through the C library, which does
+    // not touch the signals that it keeps for itself.
+    let default = [0_u64; 8];
+    let none: *mut u64 = std::ptr::null_mut();
+    // SAFETY: default is at least as long as the kernel's struct, with a mask of 8 bytes, and outlives the calls. What
+    // fails (SIGKILL, SIGSTOP) has its default already.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
         for signal in 1..=64 {
-            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -113,6 +113,7 @@ fn make(root: Confined<'_>, device: &LinuxDevice) -> Result<(), CallError> {
         LinuxDeviceType::P => FileType::Fifo,
         LinuxDeviceType::A => return Err(refused(format!("device {}: type a is for cgroup rules", path.display()))),
     };
+    super::identity::check_ids(&step(), [device.uid(), device.gid()].into_iter().flatten())?;
     let number = |value: i64| u32::try_from(value).container(step);
     let device_number =
         if kind == FileType::Fifo { 0 } else { makedev(number(device.major())?, number(device.minor())?) };

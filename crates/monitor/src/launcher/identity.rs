@@ -74,13 +74,21 @@ impl Capabilities {
     }
 }
 
+/// Refuses the id that means "unchanged" to the kernel: it would be a process that stayed root.
+pub(super) fn check_ids(field: &str, ids: impl IntoIterator<Item = u32>) -> Result<(), CallError> {
+    match ids.into_iter().find(|id| *id == u32::MAX) {
+        Some(id) => Err(refused(format!("{field}: {id} is not an id"))),
+        None => Ok(()),
+    }
+}
+
+/// The ids of a user and its groups.
+pub(super) fn ids(user: &User) -> impl Iterator<Item = u32> {
+    [user.uid(), user.gid()].into_iter().chain(user.additional_gids().iter().flatten().copied())
+}
+
 /// Becomes the user, with exactly the groups given.
 pub(super) fn become_user(user: &User) -> Result<(), CallError> {
-    // The all-ones id means "unchanged" to the kernel: a process that stayed root.
-    let ids = [user.uid(), user.gid()].into_iter().chain(user.additional_gids().iter().flatten().copied());
-    if ids.into_iter().any(|id| id == u32::MAX) {
-        return Err(refused("process.user: 4294967295 is not an id"));
-    }
     let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     set_thread_groups(&groups).node(|| "set groups".into())?;
     let gid = Gid::from_raw(user.gid());

@@ -9,6 +9,7 @@ use corten_host::cgroup::Cgroup;
 use corten_host::mount::Propagation;
 use corten_host::process;
 use oci_spec::runtime::{Linux, Spec};
+use rustix::fs::Mode;
 
 use super::cgroups::{self, CgroupMounts};
 use super::channel::ChildEnd;
@@ -42,6 +43,8 @@ impl Init<'_> {
     pub(super) fn run(self, channel: &ChildEnd) -> Result<Infallible, CallError> {
         let process = self.spec.process().as_ref().ok_or_else(|| refused("process: missing"))?;
         process::reset_signals();
+        // What is made in the container has the modes asked for, whatever the monitor's own mask is.
+        rustix::process::umask(Mode::empty());
         rustix::process::setsid().node(|| "make a session".into())?;
         cgroups::join(self.cgroup, self.in_v2)?;
         let cgroup_mounts = CgroupMounts::of_self()?;

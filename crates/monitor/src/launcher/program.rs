@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::channel::ChildEnd;
 use super::errors::{Blame, container, node, refused};
 use super::identity::{Capabilities, become_user};
-use super::limits;
+use super::{identity, limits};
 use crate::protocol::CallError;
 
 /// Where programs are looked for if the environment does not say.
@@ -38,6 +38,7 @@ impl<'a> Program<'a> {
         if arguments.first().is_none_or(|program| program.is_empty()) {
             return Err(refused("process.args: there is no program to run"));
         }
+        identity::check_ids("process.user", identity::ids(process.user()))?;
         if process.exec_cpu_affinity().is_some() {
             return Err(refused("process.execCPUAffinity is not supported"));
         }

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use corten_host::cgroup::Hierarchies;
 use corten_monitor::launcher::{self, PodHandles, Started, Stdio};
@@ -108,6 +109,12 @@ impl Fixture {
         let plan = self.plan(seccomp.is_some());
         let filter = seccomp.map(memfd);
         with_pipes(|stdio| launcher::launch(&plan, &PodHandles::default(), Some(stdio), filter.map(OwnedFd::from)))
+    }
+
+    /// In a pod.
+    pub fn launch_in(&self, pod: &PodHandles<'_>) -> Result<Running, CallError> {
+        let plan = self.plan(false);
+        with_pipes(|stdio| launcher::launch(&plan, pod, Some(stdio), None))
     }
 
     /// Launches, waits for the end, and removes the cgroup.
@@ -226,11 +233,27 @@ fn with_pipes(call: impl FnOnce(Stdio) -> Result<Started, CallError>) -> Result<
     Ok(Running { pid, stdout: stdout.into(), stderr: stderr.into() })
 }
 
+/// The processes launched successfully. Locked while one is launched.
+static LAUNCHED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// Reaps the processes that did not become containers, as the monitor does with children that it does not know. (One
+/// that is left in a PID namespace keeps its init from being reaped.)
+fn reap_failed(launched: &[i32]) {
+    for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for pid in children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(|pid| !launched.contains(pid)) {
+            // SAFETY: a child of ours that nobody else waits for.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
 /// Runs `call` in a forked process, as the monitor does, and `after` on the terminal there.
 pub fn as_launcher(
     call: impl FnOnce() -> Result<Started, CallError>,
     after: impl FnOnce(OwnedFd) -> String,
 ) -> Result<(i32, String), CallError> {
+    let mut launched = LAUNCHED.lock().unwrap_or_else(PoisonError::into_inner);
     let (read, write) = pipe();
     // SAFETY: the C library makes its allocator usable in the child; nothing else that other threads lock is used.
     match unsafe { libc::fork() } {
@@ -252,7 +275,12 @@ pub fn as_launcher(
             fs::File::from(read).read_to_end(&mut bytes).unwrap();
             // SAFETY: a child of ours.
             unsafe { libc::waitpid(launcher, std::ptr::null_mut(), 0) };
-            serde_json::from_slice(&bytes).expect("the launcher process died")
+            let result: Result<(i32, String), CallError> = serde_json::from_slice(&bytes).expect("an answer");
+            match &result {
+                Ok((pid, _)) => launched.push(*pid),
+                Err(_) => reap_failed(&launched),
+            }
+            result
         }
     }
 }
