@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -19,7 +18,7 @@ use crate::{
     digest::{Digest, Hasher},
     disk::{Trash, Workspace},
     layer::Blob,
-    manifest::{Content, OCI_MANIFEST},
+    manifest::{Content, Descriptor, ImageIndex, OCI_MANIFEST},
     reference::Reference,
     registry::Fetched,
 };
@@ -173,7 +172,7 @@ impl Layout {
         let bytes = self.small("index.json", limits.manifest_bytes)?;
         let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| bad(format!("index.json: {error}")))?;
         let (here, elsewhere): (Vec<_>, Vec<_>) =
-            index.manifests().iter().partition(|image| image.platform().is_none() || runs_here(image));
+            index.manifests.iter().partition(|image| image.platform.is_none() || runs_here(image));
         if here.is_empty() {
             return Err(match elsewhere.is_empty() {
                 true => bad("index.json names no image"),
@@ -284,8 +283,8 @@ fn runs_here(image: &Descriptor) -> bool {
 
 /// An image's name, if the archive gives it one: a mere tag is none.
 fn named(image: &Descriptor) -> Result<(Digest, Option<Reference>), Error> {
-    let digest = image.digest().to_string().parse().map_err(|error| bad(format!("index.json: {error}")))?;
-    let annotations = image.annotations().as_ref();
+    let digest = image.digest.parse().map_err(|error| bad(format!("index.json: {error}")))?;
+    let annotations = image.annotations.as_ref();
     let name = NAMES.iter().find_map(|key| annotations?.get(*key)).filter(|name| name.contains(['/', ':']));
     let name = name.map(|name| name.parse().map_err(|error| bad(format!("index.json: {error}")))).transpose()?;
     Ok((digest, name))

@@ -1,6 +1,8 @@
 //! Manifests, indexes and configurations: OCI image specification, and Docker's image manifest version 2, schema 2.
 
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
+use std::collections::BTreeMap;
+
+use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
 
 use crate::{Limits, digest::Digest, platform};
@@ -17,6 +19,41 @@ const CONFIGS: [&str; 2] =
 pub(crate) struct Content {
     pub digest: Digest,
     pub size: u64,
+}
+
+/// A reference to content as manifests write it; what it says is checked where it is used, to name the field.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    #[serde(default)]
+    pub media_type: String,
+    pub digest: String,
+    pub size: u64,
+    #[serde(default)]
+    pub platform: Option<Platform>,
+    #[serde(default)]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// What an image in an index runs on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Platform {
+    pub os: String,
+    pub architecture: String,
+    #[serde(default)]
+    pub variant: Option<String>,
+}
+
+/// An index of images, also that of an image layout.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ImageIndex {
+    pub manifests: Vec<Descriptor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ImageManifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
 }
 
 /// What a manifest's bytes mean.
@@ -57,26 +94,26 @@ impl Manifest {
     fn index(bytes: &[u8]) -> Result<Self, String> {
         let index: ImageIndex =
             serde_json::from_slice(bytes).map_err(|error| format!("malformed image index: {error}"))?;
-        content(platform::choose(index.manifests())?, "manifests").map(Self::Index)
+        let (number, image) = platform::choose(&index.manifests)?;
+        content(image, &format!("manifests[{number}]")).map(Self::Index)
     }
 
     fn image(bytes: &[u8], artifact_type: Option<String>, limits: &Limits) -> Result<Self, String> {
         let manifest: ImageManifest =
             serde_json::from_slice(bytes).map_err(|error| format!("malformed image manifest: {error}"))?;
-        let config_type = manifest.config().media_type().to_string();
+        let config_type = manifest.config.media_type.clone();
         if !CONFIGS.contains(&config_type.as_str()) {
             let what = artifact_type.unwrap_or(config_type);
             return Err(format!("this is an artifact of type {what:?} and not a container image"));
         }
-        if manifest.layers().len() > limits.layers {
-            return Err(format!("{} layers are more than the limit of {}", manifest.layers().len(), limits.layers));
+        if manifest.layers.len() > limits.layers {
+            return Err(format!("{} layers are more than the limit of {}", manifest.layers.len(), limits.layers));
         }
-        let config = content(manifest.config(), "config")?;
-        let layers = manifest.layers().iter().enumerate().map(|(number, layer)| {
+        let config = content(&manifest.config, "config")?;
+        let layers = manifest.layers.iter().enumerate().map(|(number, layer)| {
             let field = format!("layers[{number}]");
-            let media_type = layer.media_type().to_string();
-            if !is_layer(&media_type) {
-                return Err(format!("{field}: media type {media_type:?} is not a layer's"));
+            if !is_layer(&layer.media_type) {
+                return Err(format!("{field}: media type {:?} is not a layer's", layer.media_type));
             }
             content(layer, &field)
         });
@@ -108,11 +145,11 @@ impl Form {
 }
 
 fn content(descriptor: &Descriptor, field: &str) -> Result<Content, String> {
-    let digest = descriptor.digest().to_string().parse().map_err(|error| format!("{field}: {error}"))?;
-    if i64::try_from(descriptor.size()).is_err() {
-        return Err(format!("{field}: size {} cannot be", descriptor.size()));
+    let digest = descriptor.digest.parse().map_err(|error| format!("{field}: {error}"))?;
+    if i64::try_from(descriptor.size).is_err() {
+        return Err(format!("{field}: size {} cannot be", descriptor.size));
     }
-    Ok(Content { digest, size: descriptor.size() })
+    Ok(Content { digest, size: descriptor.size })
 }
 
 /// Archives, plain or compressed, of either family, also those that were not meant to be distributed.

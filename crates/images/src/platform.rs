@@ -1,6 +1,6 @@
 //! Which of an index's images runs here (OCI image specification, image-index.md; names are Go's GOOS and GOARCH).
 
-use oci_spec::image::{Descriptor, Platform};
+use crate::manifest::{Descriptor, Platform};
 
 /// Go's name of this machine's architecture.
 pub(crate) fn architecture() -> &'static str {
@@ -15,17 +15,20 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-/// The image for this machine, and otherwise the platforms there are.
-pub(crate) fn choose(images: &[Descriptor]) -> Result<&Descriptor, String> {
+/// The image for this machine and its number, and otherwise the platforms there are.
+pub(crate) fn choose(images: &[Descriptor]) -> Result<(usize, &Descriptor), String> {
     choose_for(architecture(), images)
 }
 
-fn choose_for<'a>(architecture: &str, images: &'a [Descriptor]) -> Result<&'a Descriptor, String> {
-    let ranked = images.iter().filter_map(|image| Some((rank(architecture, image.platform().as_ref())?, image)));
+fn choose_for<'a>(architecture: &str, images: &'a [Descriptor]) -> Result<(usize, &'a Descriptor), String> {
+    let ranked = images
+        .iter()
+        .enumerate()
+        .filter_map(|(number, image)| Some((rank(architecture, image.platform.as_ref())?, (number, image))));
     // The first of the best: publishers list what they prefer first.
     let best = ranked.reduce(|best, next| if next.0 < best.0 { next } else { best });
     best.map(|(_, image)| image).ok_or_else(|| {
-        let there: Vec<_> = images.iter().filter_map(|image| image.platform().as_ref()).map(spell).collect();
+        let there: Vec<_> = images.iter().filter_map(|image| image.platform.as_ref()).map(spell).collect();
         format!("no image for linux/{architecture}, only for [{}]", there.join(", "))
     })
 }
@@ -34,10 +37,10 @@ fn choose_for<'a>(architecture: &str, images: &'a [Descriptor]) -> Result<&'a De
 fn rank(architecture: &str, platform: Option<&Platform>) -> Option<usize> {
     // An index of one image need not say.
     let Some(platform) = platform else { return Some(usize::MAX) };
-    if platform.os().to_string() != "linux" || platform.architecture().to_string() != architecture {
+    if platform.os != "linux" || platform.architecture != architecture {
         return None;
     }
-    let variant = platform.variant().as_deref().unwrap_or_default();
+    let variant = platform.variant.as_deref().unwrap_or_default();
     variants(architecture).iter().position(|&known| known == variant)
 }
 
@@ -52,8 +55,8 @@ fn variants(architecture: &str) -> &'static [&'static str] {
 }
 
 fn spell(platform: &Platform) -> String {
-    let variant = platform.variant().as_deref().map(|variant| format!("/{variant}")).unwrap_or_default();
-    format!("{}/{}{variant}", platform.os(), platform.architecture())
+    let variant = platform.variant.as_deref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    format!("{}/{}{variant}", platform.os, platform.architecture)
 }
 
 #[cfg(test)]
@@ -78,8 +81,7 @@ mod tests {
 
     fn chosen(architecture: &str, platforms: &[(&str, &str, &str)]) -> Option<usize> {
         let images = index(platforms);
-        let image = choose_for(architecture, &images).ok()?;
-        images.iter().position(|other| other == image)
+        choose_for(architecture, &images).ok().map(|(number, _)| number)
     }
 
     #[test]

@@ -86,7 +86,8 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {
-            let digest = digest.parse().map_err(|_| "the digest must be sha256: and 64 lowercase hexadecimal digits")?;
+            let digest =
+                digest.parse().map_err(|_| "the digest must be sha256: and 64 lowercase hexadecimal digits")?;
             (rest, Some(digest))
         }
         None => (text, None),

@@ -8,7 +8,7 @@ mod support;
 use corten_images::{Auth, Config, Fault, Store};
 use support::{
     Registry,
-    build::{self, Built, BuiltLayer, Form, Packing, archive, architecture},
+    build::{self, Built, BuiltLayer, Form, Packing, architecture, archive},
     store,
 };
 

@@ -119,13 +119,7 @@ impl<'a> LayerDir<'a> {
         Ok(at)
     }
 
-    fn make_implied(
-        &mut self,
-        at: &OwnedFd,
-        name: &OsStr,
-        path: &Path,
-        opaque: bool,
-    ) -> Result<OwnedFd, LayerError> {
+    fn make_implied(&mut self, at: &OwnedFd, name: &OsStr, path: &Path, opaque: bool) -> Result<OwnedFd, LayerError> {
         match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => return Err(LayerError::entry(path, "a parent is a symbolic link to nothing")),
             result => result.map_err(LayerError::disk("create directory", path))?,
@@ -204,8 +198,8 @@ pub(super) fn apply_at(at: &OwnedFd, place: &Place, attributes: &Attributes) -> 
     let (uid, gid) = owner(attributes);
     rustix::fs::chownat(at, &place.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(LayerError::disk("change the owner of", &path))?;
-    let stat = rustix::fs::statat(at, &place.name, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(LayerError::disk("look at", &path))?;
+    let stat =
+        rustix::fs::statat(at, &place.name, AtFlags::SYMLINK_NOFOLLOW).map_err(LayerError::disk("look at", &path))?;
     if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
         rustix::fs::chmodat(at, &place.name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())
             .map_err(LayerError::disk("set mode of", &path))?;

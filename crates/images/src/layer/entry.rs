@@ -35,12 +35,18 @@ impl Place {
 pub(super) enum Kind {
     /// The layer's root directory itself.
     Root,
-    File { sparse: bool },
+    File {
+        sparse: bool,
+    },
     Directory,
     Symlink(PathBuf),
     HardLink(Place),
     Fifo,
-    Device { block: bool, major: u32, minor: u32 },
+    Device {
+        block: bool,
+        major: u32,
+        minor: u32,
+    },
     Whiteout,
     Opaque,
     /// Nothing to do: global headers, the metadata of aufs.

@@ -130,10 +130,9 @@ impl<R: Read> Read for Archive<R> {
             .left
             .checked_sub(read)
             .ok_or_else(|| io::Error::other(LayerError::Limit { what: "unpacked bytes", limit: self.limit }))?;
-        let budget =
-            self.budget.get().checked_sub(read).ok_or_else(|| {
-                io::Error::other(LayerError::Limit { what: "bytes of entry headers", limit: HEADER_BYTES })
-            })?;
+        let budget = self.budget.get().checked_sub(read).ok_or_else(|| {
+            io::Error::other(LayerError::Limit { what: "bytes of entry headers", limit: HEADER_BYTES })
+        })?;
         self.budget.set(budget);
         Ok(length)
     }

@@ -194,8 +194,7 @@ mod tests {
         let challenge =
             choose(r#"Bearer realm="https://auth/token",service="reg",scope="repository:a/b:pull,push""#).unwrap();
         let (realm, service, scope) = ("https://auth/token", "reg", "repository:a/b:pull,push");
-        let want =
-            Challenge::Bearer { realm: realm.into(), service: Some(service.into()), scope: Some(scope.into()) };
+        let want = Challenge::Bearer { realm: realm.into(), service: Some(service.into()), scope: Some(scope.into()) };
         assert_eq!(challenge, want);
     }
 

@@ -50,10 +50,9 @@ fn build(tls: &Tls) -> Result<Client, Error> {
     if let Some((certificate, key)) = &tls.client {
         builder = builder.identity(identity(certificate, key.as_ref())?);
     }
-    builder.build().map_err(|error| Error::Task {
-        operation: "set up the HTTP client",
-        why: super::endpoint::describe(&error),
-    })
+    builder
+        .build()
+        .map_err(|error| Error::Task { operation: "set up the HTTP client", why: super::endpoint::describe(&error) })
 }
 
 /// The system's authorities and the configured ones. A machine without any can still talk plain HTTP.

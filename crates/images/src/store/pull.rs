@@ -86,10 +86,7 @@ impl Inner {
     }
 
     /// Loads the images of an archive.
-    pub async fn load(
-        self: Arc<Self>,
-        archive: impl AsyncRead + Unpin + Send,
-    ) -> Result<Vec<Arc<Image>>, Error> {
+    pub async fn load(self: Arc<Self>, archive: impl AsyncRead + Unpin + Send) -> Result<Vec<Arc<Image>>, Error> {
         let layout = Layout::read(self.trash.clone(), archive, self.config.limits.clone()).await?;
         let entries = layout.images(&self.config.limits)?;
         let source = Arc::new(Source::Archive(layout));
@@ -240,9 +237,8 @@ impl Inner {
             }
         }
         drop(sender);
-        let unpacked = unpacking
-            .await
-            .map_err(|error| Error::Task { operation: "unpack a layer", why: error.to_string() })?;
+        let unpacked =
+            unpacking.await.map_err(|error| Error::Task { operation: "unpack a layer", why: error.to_string() })?;
         let (got, size) = hasher.finish();
         match unpacked {
             // A blob that is not what it should be may fail in any way: say that it is not.

@@ -121,8 +121,7 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Seen>>, answer: &(dyn Fn(&
     let seen = Seen { method, path, headers };
     log.lock().unwrap().push(seen.clone());
     let Answer { status, headers, body, cut } = answer(&seen);
-    let mut head =
-        format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+    let mut head = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let _ = writer.write_all(format!("{head}\r\n").as_bytes()).await;
     let _ = writer.write_all(&body[..cut.unwrap_or(body.len())]).await;
