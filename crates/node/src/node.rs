@@ -89,7 +89,9 @@ impl Node {
 
     /// A cgroup by its path below each hierarchy's root.
     pub fn cgroup(&self, path: &str) -> Result<Cgroup> {
-        self.hierarchies.cgroup(path).map_err(|error| Error::invalid("config.linux.cgroup_parent", path, error.to_string()))
+        self.hierarchies
+            .cgroup(path)
+            .map_err(|error| Error::invalid("config.linux.cgroup_parent", path, error.to_string()))
     }
 
     /// The runtime handler of a name; the default one for an empty name.
@@ -128,5 +130,7 @@ fn monitor_program(config: &Config) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = own.into_iter().chain(std::env::split_paths(&path).map(|directory| directory.join(NAME)));
     let mut found = candidates.filter(|candidate| candidate.is_file());
-    found.next().ok_or_else(|| Error::node(NAME, "neither beside cortend nor in PATH; set `monitor` in the configuration"))
+    found
+        .next()
+        .ok_or_else(|| Error::node(NAME, "neither beside cortend nor in PATH; set `monitor` in the configuration"))
 }

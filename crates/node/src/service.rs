@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use corten_cri::v1::{self, image_service_server::ImageService, runtime_service_server::RuntimeService};
 use corten_cri::node as api;
+use corten_cri::v1::{self, image_service_server::ImageService, runtime_service_server::RuntimeService};
 use futures::Stream;
 use tonic::{Request, Response, Status};
 

@@ -82,13 +82,7 @@ async fn resolve_user(node: &Node, config: &ContainerConfig, image: &Image) -> R
     user::resolve(&config.security, &image.config, passwd.as_deref(), group.as_deref())
 }
 
-fn build_spec(
-    node: &Node,
-    container: &Container,
-    ready: &Ready,
-    image: &Image,
-    user: &ResolvedUser,
-) -> Result<Spec> {
+fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, user: &ResolvedUser) -> Result<Spec> {
     let (pod, config) = (&container.pod, container.config());
     let files = resolv::files(&node.pod_directory(&pod.id));
     let netns = pod.has_network().then(|| node.netns_path(&pod.id));

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use corten_monitor::protocol::{
-    Answer, Call, CallError, Exec, Exit, Held, Launch, Message, PodPlan, Request, VERSION,
-};
+use corten_monitor::protocol::{Answer, Call, CallError, Exec, Exit, Held, Launch, Message, PodPlan, Request, VERSION};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair,
+};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
@@ -118,12 +118,7 @@ impl Monitor {
         Ok(Some(Self::serve(socket, pid, init_pid, process, events)))
     }
 
-    async fn greet(
-        socket: OwnedFd,
-        process: OwnedFd,
-        id: &str,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> Result<Self> {
+    async fn greet(socket: OwnedFd, process: OwnedFd, id: &str, events: mpsc::UnboundedSender<Event>) -> Result<Self> {
         let socket = asynchronous(socket)?;
         let (pid, init_pid) = hello(&socket, id).await?;
         Ok(Self::serve(socket, pid, init_pid, process, events))
@@ -234,7 +229,7 @@ impl Monitor {
     }
 
     async fn ended(&self) {
-        let Ok(process) = self.process.try_clone().and_then(AsyncFd::register) else { return };
+        let Ok(process) = self.process.try_clone().and_then(register) else { return };
         let _ = process.readable().await;
     }
 
@@ -360,7 +355,14 @@ fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 fn asynchronous(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
-    AsyncFd::register(socket).map_err(|error| Error::node("monitor socket", error))
+    register(socket).map_err(|error| Error::node("monitor socket", error))
+}
+
+/// For the reactor. The constructor is deprecated because a descriptor's owner might close it early or give out another;
+/// an [`OwnedFd`] does neither, so it is sound here, and the one that replaces it is `unsafe`, which this crate is not.
+#[expect(deprecated)]
+fn register(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
 }
 
 fn open_process(pid: i32) -> Result<OwnedFd> {
@@ -371,7 +373,7 @@ fn open_process(pid: i32) -> Result<OwnedFd> {
 async fn kill_and_reap(pid: i32) {
     let Ok(process) = open_process(pid) else { return };
     let _ = pidfd_send_signal(&process, Signal::KILL);
-    let Ok(process) = AsyncFd::register(process) else { return };
+    let Ok(process) = register(process) else { return };
     let _ = process.readable().await;
     let _ = waitid(WaitId::PidFd(process.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
@@ -404,7 +406,9 @@ fn log_file(directory: &Path) -> Result<File> {
 fn with_log(error: Error, directory: &Path) -> Error {
     let log = std::fs::read_to_string(log_path(directory)).unwrap_or_default();
     match (log.lines().last(), error) {
-        (Some(last), Error::Node { step, why }) => Error::Node { step, why: format!("{why}; its log ends with: {last}") },
+        (Some(last), Error::Node { step, why }) => {
+            Error::Node { step, why: format!("{why}; its log ends with: {last}") }
+        }
         (_, error) => error,
     }
 }

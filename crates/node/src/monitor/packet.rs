@@ -34,10 +34,7 @@ pub async fn send(socket: &AsyncFd<OwnedFd>, packet: &[u8], fds: &[BorrowedFd<'_
 }
 
 /// Receives one packet into `buffer`; `None` when the other end is closed.
-pub async fn receive(
-    socket: &AsyncFd<OwnedFd>,
-    buffer: &mut Vec<u8>,
-) -> std::io::Result<Option<Vec<OwnedFd>>> {
+pub async fn receive(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> std::io::Result<Option<Vec<OwnedFd>>> {
     buffer.resize(MAX_PACKET, 0);
     loop {
         let mut ready = socket.readable().await?;

@@ -79,9 +79,8 @@ async fn files(node: &Node, pod: &Pod) -> Result<()> {
     record::make_directory(&directory)?;
     pod.record(node)?;
     if let Some(logs) = &pod.config.log_directory {
-        std::fs::create_dir_all(logs).map_err(|error| {
-            Error::node(format!("make the log directory {}", logs.display()), error)
-        })?;
+        std::fs::create_dir_all(logs)
+            .map_err(|error| Error::node(format!("make the log directory {}", logs.display()), error))?;
     }
     resolv::write_files(&directory, &pod.config)
 }

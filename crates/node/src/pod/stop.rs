@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::admit::{Admission, admit};
 use super::{Operation, Pod, State, undo};
-pub use undo::all;
 use crate::container;
 use crate::error::Result;
 use crate::node::Node;
+pub use undo::all;
 
 /// Stops a pod.
 pub async fn stop(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {

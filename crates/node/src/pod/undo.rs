@@ -88,7 +88,9 @@ async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
         match pod.cgroup() {
             Some(created) => corten_host::cgroup::Cgroup::undo(&created).map_err(failed),
             // Killed between making the pod's own cgroup and recording it.
-            None if pod.config.cgroup_parent.is_none() => node.cgroup(&pod.cgroup_parent(node))?.remove().map_err(failed),
+            None if pod.config.cgroup_parent.is_none() => {
+                node.cgroup(&pod.cgroup_parent(node))?.remove().map_err(failed)
+            }
             None => Ok(()),
         }
     })

@@ -14,7 +14,8 @@ use crate::node::Node;
 pub async fn handle(node: &Arc<Node>, request: v1::ContainerStatusRequest) -> Result<v1::ContainerStatusResponse> {
     let v1::ContainerStatusRequest { container_id, verbose } = request;
     let container = node.containers.find(&container_id)?;
-    let status = container_message::status(&container).ok_or(Error::NotFound { kind: "container", id: container_id })?;
+    let status =
+        container_message::status(&container).ok_or(Error::NotFound { kind: "container", id: container_id })?;
     let info = if verbose { info(node, &container)? } else { BTreeMap::new() };
     Ok(v1::ContainerStatusResponse { status: Some(status), info })
 }

@@ -14,8 +14,5 @@ pub async fn handle(node: &Arc<Node>, request: v1::ImageFsInfoRequest) -> Result
     let v1::ImageFsInfoRequest {} = request;
     let (mountpoint, usage) = node.images.filesystem();
     let filesystem = filesystem(&mountpoint, usage, now());
-    Ok(v1::ImageFsInfoResponse {
-        image_filesystems: vec![filesystem.clone()],
-        container_filesystems: vec![filesystem],
-    })
+    Ok(v1::ImageFsInfoResponse { image_filesystems: vec![filesystem.clone()], container_filesystems: vec![filesystem] })
 }
