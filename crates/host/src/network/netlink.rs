@@ -1,7 +1,6 @@
 //! Netlink, by hand: messages, attributes, and one blocking socket.
 //!
-//! A socket belongs to the network namespace of the thread that opens it, so callers open one per piece of work instead
-//! of keeping one.
+//! A socket belongs to the network namespace of the thread that opens it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -24,6 +23,9 @@ pub(super) const EXCL: u16 = libc::NLM_F_EXCL as u16;
 pub(super) const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
 /// Append to a list.
 pub(super) const APPEND: u16 = libc::NLM_F_APPEND as u16;
+
+/// Something changed while the kernel dumped.
+const INTERRUPTED: u16 = libc::NLM_F_DUMP_INTR as u16;
 
 const HEADER: usize = 16;
 const NESTED: u16 = libc::NLA_F_NESTED as u16;
@@ -184,7 +186,7 @@ impl Socket {
         Self::open(None).map_err(|e| Error::new("open a NETLINK_ROUTE socket", e))
     }
 
-    /// A socket for nftables.
+    /// A socket for nftables. To be kept: closing one waits until the kernel has freed what was last deleted.
     pub(super) fn netfilter() -> Result<Self, Error> {
         Self::open(Some(rustix::net::netlink::NETFILTER)).map_err(|e| Error::new("open a NETLINK_NETFILTER socket", e))
     }
@@ -201,12 +203,23 @@ impl Socket {
     }
 
     /// Sends one request and collects what comes back (without netlink's header), up to its acknowledgement or the end
-    /// of its dump.
+    /// of its dump. A dump that something changed meanwhile may lack parts: it is made again.
     pub(super) fn ask(&mut self, operation: &str, message: Message) -> Result<Vec<Vec<u8>>, Error> {
+        const ATTEMPTS: u32 = 20;
+        for _ in 0..ATTEMPTS {
+            if let Some(replies) = self.ask_once(operation, message.clone())? {
+                return Ok(replies);
+            }
+        }
+        Err(Error::new(operation, io::Error::from_raw_os_error(libc::EAGAIN)))
+    }
+
+    /// None where the dump was interrupted.
+    fn ask_once(&mut self, operation: &str, message: Message) -> Result<Option<Vec<Vec<u8>>>, Error> {
         self.sequence += 1;
         let sequence = self.sequence;
         self.send(&message.finish(sequence)).map_err(|e| Error::new(operation, e))?;
-        let mut replies = Vec::new();
+        let (mut replies, mut whole) = (Vec::new(), true);
         loop {
             let datagram = self.receive(RecvFlags::empty()).map_err(|e| Error::new(operation, e))?;
             for part in Parts(&datagram) {
@@ -214,8 +227,9 @@ impl Socket {
                     continue;
                 }
                 match i32::from(part.kind) {
-                    libc::NLMSG_ERROR => return answer(operation, &part).map(|()| replies),
-                    libc::NLMSG_DONE => return done(operation, &part).map(|()| replies),
+                    libc::NLMSG_ERROR => return answer(operation, &part).map(|()| Some(replies)),
+                    libc::NLMSG_DONE => return done(operation, &part).map(|()| whole.then_some(replies)),
+                    _ if part.flags & INTERRUPTED != 0 => whole = false,
                     _ => replies.push(part.body.to_vec()),
                 }
             }
@@ -227,31 +241,39 @@ impl Socket {
     /// The kernel handles the whole batch before send returns, so everything it says is there to be read.
     pub(super) fn transaction(&mut self, operation: &str, messages: Vec<Message>) -> Result<(), Error> {
         let last = messages.len();
-        let mut bytes = batch_mark(libc::NFNL_MSG_BATCH_BEGIN).finish(0);
-        for (at, mut message) in messages.into_iter().enumerate() {
-            if at + 1 == last {
+        let first = self.sequence + 1;
+        let mut bytes = Vec::new();
+        let marked = std::iter::once(batch_mark(libc::NFNL_MSG_BATCH_BEGIN))
+            .chain(messages)
+            .chain([batch_mark(libc::NFNL_MSG_BATCH_END)]);
+        for (at, mut message) in marked.enumerate() {
+            if at == last {
                 let flags = u16::from_ne_bytes([message.bytes[6], message.bytes[7]]) | ACK;
                 message.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
             }
-            bytes.extend_from_slice(&message.finish(at as u32 + 1));
+            self.sequence += 1;
+            bytes.extend_from_slice(&message.finish(self.sequence));
         }
-        bytes.extend_from_slice(&batch_mark(libc::NFNL_MSG_BATCH_END).finish(last as u32 + 1));
         self.send(&bytes).map_err(|e| Error::new(operation, e))?;
-        self.transaction_result(operation)
+        self.transaction_result(operation, first)
     }
 
-    fn transaction_result(&mut self, operation: &str) -> Result<(), Error> {
-        let mut acknowledged = false;
+    fn transaction_result(&mut self, operation: &str, first: u32) -> Result<(), Error> {
+        let (mut acknowledged, mut failed) = (false, None);
         loop {
             let datagram = match self.receive(RecvFlags::DONTWAIT) {
                 Ok(datagram) => datagram,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(Error::new(operation, e)),
             };
-            for part in Parts(&datagram).filter(|part| i32::from(part.kind) == libc::NLMSG_ERROR) {
-                answer(operation, &part)?;
+            let answers = Parts(&datagram).filter(|part| i32::from(part.kind) == libc::NLMSG_ERROR);
+            for part in answers.filter(|part| part.sequence >= first) {
+                failed = failed.or(answer(operation, &part).err());
                 acknowledged = true;
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         if acknowledged { Ok(()) } else { Err(Error::new(operation, io::Error::other("the kernel did not answer"))) }
     }

@@ -136,3 +136,75 @@ fn unshare_network() -> io::Result<()> {
     // SAFETY: a network namespace is the thread's own; nothing else in the process is affected.
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::testing::{TestHost, run};
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_one_mount_with_loopback_up_and_can_be_removed_twice() {
+        TestHost::run(|| {
+            let host = TestHost::new();
+            let path = host.path("netns/a");
+            let mounts = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
+            let before = mounts();
+            create(&path).unwrap();
+            assert_eq!(mounts(), before + 1);
+            assert!(exists(&path));
+            assert!(enter(&path, || run("ip -o addr show dev lo")).unwrap().contains("127.0.0.1/8"));
+            assert!(!run("ip -o link").contains("eth0"));
+            for _ in 0..2 {
+                remove(&path).unwrap();
+                assert!(!exists(&path) && !path.exists());
+            }
+            assert_eq!(mounts(), before);
+        });
+    }
+
+    #[test]
+    fn an_interrupted_create_can_be_repeated_and_a_live_namespace_is_not_replaced() {
+        TestHost::run(|| {
+            let host = TestHost::new();
+            let path = host.path("netns/a");
+            fs::create_dir(host.path("netns")).unwrap();
+            fs::write(&path, "").unwrap();
+            create(&path).unwrap();
+            let error = create(&path).unwrap_err().to_string();
+            assert!(error.ends_with("netns/a: there is one already"), "{error}");
+            assert!(exists(&path));
+        });
+    }
+
+    #[test]
+    fn work_inside_does_not_move_the_caller_and_errors_name_the_path() {
+        TestHost::run(|| {
+            let host = TestHost::new();
+            let path = host.path("netns/a");
+            create(&path).unwrap();
+            let here = || fs::read_link("/proc/thread-self/ns/net").unwrap();
+            assert_ne!(enter(&path, here).unwrap(), here());
+            fs::write(host.path("file"), "").unwrap();
+            for (name, operation) in [("none", "open"), ("file", "enter")] {
+                let error = enter(&host.path(name), || ()).unwrap_err().to_string();
+                assert!(error.contains(&format!("{name}: {operation}: ")), "{error}");
+            }
+            let error = enter(&path, || panic!("on purpose")).unwrap_err().to_string();
+            assert!(error.contains("the work inside it panicked"), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_not_followed() {
+        TestHost::run(|| {
+            let host = TestHost::new();
+            fs::create_dir(host.path("netns")).unwrap();
+            fs::write(host.path("victim"), "kept").unwrap();
+            std::os::unix::fs::symlink(host.path("victim"), host.path("netns/a")).unwrap();
+            assert!(create(&host.path("netns/a")).is_err());
+            remove(&host.path("netns/a")).unwrap();
+            assert_eq!(fs::read_to_string(host.path("victim")).unwrap(), "kept");
+        });
+    }
+}

@@ -67,11 +67,10 @@ pub(super) fn overlapping_routes(socket: &mut Socket, subnets: &[Subnet], bridge
 }
 
 /// Warnings about other tables that drop forwarded packets by policy and have no rule about the bridge.
-pub(super) fn dropped_by_others(bridge: &str) -> Result<Vec<String>, Error> {
-    let mut socket = Socket::netfilter()?;
+pub(super) fn dropped_by_others(socket: &mut Socket, bridge: &str) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
-    for chain in nft::dropping_forward_chains(&mut socket)? {
-        if nft::chain_names_link(&mut socket, &chain, bridge)? {
+    for chain in nft::dropping_forward_chains(socket)? {
+        if nft::chain_names_link(socket, &chain, bridge)? {
             continue;
         }
         let family = match chain.family {

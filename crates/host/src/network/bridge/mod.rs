@@ -32,11 +32,14 @@ use super::{Attached, POD_INTERFACE, PodNetwork, netns};
 
 const ALIAS: &str = "corten:";
 
-/// The built-in bridge, opened. It can be shared by threads; one pod at a time is attached or detached.
+/// The built-in bridge, opened. It can be shared by threads of the same network namespace; one pod at a time is attached
+/// or detached.
 #[derive(Debug)]
 pub struct Bridge {
     config: BridgeConfig,
     store: Mutex<Store>,
+    /// Kept open, because closing it costs a grace period (10 ms). Locked after the store.
+    nftables: Mutex<Socket>,
 }
 
 impl Bridge {
@@ -46,7 +49,8 @@ impl Bridge {
     /// Turns on IPv4 forwarding (and IPv6 forwarding where an IPv6 subnet is configured) on this host.
     pub fn open(config: BridgeConfig, state_dir: &Path) -> Result<Self, Error> {
         config.validate()?;
-        let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), config };
+        let nftables = Mutex::new(Socket::netfilter()?);
+        let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), nftables, config };
         let store = bridge.lock();
         bridge.ensure_link(&mut Socket::route()?)?;
         bridge.install_table(&store)?;
@@ -106,9 +110,7 @@ impl Bridge {
         let mut socket = Socket::route()?;
         match store.get(id).cloned() {
             Some(mut record) => {
-                if !record.host_ports.is_empty() {
-                    self.close_ports(|owner| owner != id)?;
-                }
+                self.close_ports_of(&record)?;
                 record.phase = Phase::Leaving;
                 store.put(&record)?;
             }
@@ -126,12 +128,13 @@ impl Bridge {
         let store = self.lock();
         let mut socket = Socket::route()?;
         let bridge = self.ensure_link(&mut socket)?;
-        if !super::nft::table_exists(&mut Socket::netfilter()?, &self.config.name)? {
+        let table_exists = super::nft::table_exists(&mut self.nftables(), &self.config.name)?;
+        if !table_exists {
             self.install_table(&store)?;
         }
         drop(store);
         let mut warnings = forwarding::overlapping_routes(&mut socket, &self.config.subnets, bridge.index)?;
-        warnings.extend(forwarding::dropped_by_others(&self.config.name)?);
+        warnings.extend(forwarding::dropped_by_others(&mut self.nftables(), &self.config.name)?);
         Ok(warnings)
     }
 
@@ -168,7 +171,7 @@ impl Bridge {
         if store.all().next().is_some() || !self.ports_of_bridge(&mut socket)?.is_empty() {
             return Ok(false);
         }
-        table::remove(&mut Socket::netfilter()?, &self.config.name)?;
+        table::remove(&mut self.nftables(), &self.config.name)?;
         link::delete_link(&mut socket, &self.config.name)?;
         Ok(true)
     }
@@ -176,6 +179,10 @@ impl Bridge {
     fn lock(&self) -> MutexGuard<'_, Store> {
         // What is in memory mirrors the files and is written after them, so a panic elsewhere leaves it usable.
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn nftables(&self) -> MutexGuard<'_, Socket> {
+        self.nftables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connect(
@@ -264,20 +271,34 @@ impl Bridge {
         let attached = store.all().filter(|record| record.phase == Phase::Attached);
         let elements: Vec<table::Placed> =
             attached.flat_map(|r| table::elements(&r.id, &r.host_ports, &r.ips)).collect();
-        Ok(table::install(&mut Socket::netfilter()?, &self.config.name, &self.config.subnets, &elements)?)
+        Ok(table::install(&mut self.nftables(), &self.config.name, &self.config.subnets, &elements)?)
     }
 
     fn open_ports(&self, store: &Store, record: &Record) -> Result<(), Error> {
         let elements = table::elements(&record.id, &record.host_ports, &record.ips);
-        match table::add(&mut Socket::netfilter()?, &self.config.name, &elements) {
+        let added = table::add(&mut self.nftables(), &self.config.name, &elements);
+        match added {
             // Somebody flushed the whole ruleset: put ours back, this pod's ports included.
             Err(e) if e.is(libc::ENOENT) => self.install_table(store),
             done => Ok(done?),
         }
     }
 
+    fn close_ports_of(&self, record: &Record) -> Result<(), Error> {
+        let elements = table::elements(&record.id, &record.host_ports, &record.ips);
+        if record.phase == Phase::Leaving || elements.is_empty() {
+            return Ok(());
+        }
+        let closed = table::subtract(&mut self.nftables(), &self.config.name, &elements);
+        match closed {
+            // Some are gone already: look which are not.
+            Err(e) if e.is(libc::ENOENT) => self.close_ports(|owner| owner != record.id),
+            done => Ok(done?),
+        }
+    }
+
     fn close_ports(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
-        Ok(table::retain(&mut Socket::netfilter()?, &self.config.name, wanted)?)
+        Ok(table::retain(&mut self.nftables(), &self.config.name, wanted)?)
     }
 
     /// Forgets the leaving pods whose veth is gone.
@@ -293,9 +314,7 @@ impl Bridge {
 
     /// Removes all that a pod has, now, and waits for it.
     fn evict(&self, store: &mut Store, socket: &mut Socket, record: &Record) -> Result<(), Error> {
-        if !record.host_ports.is_empty() {
-            self.close_ports(|owner| owner != record.id)?;
-        }
+        self.close_ports_of(record)?;
         link::delete_link(socket, &record.link)?;
         store.remove(&record.id)
     }

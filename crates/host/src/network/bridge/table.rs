@@ -56,6 +56,15 @@ pub(super) fn add(socket: &mut Socket, table: &str, elements: &[Placed]) -> Resu
     socket.transaction(&format!("add host ports to nftables table inet {table}"), additions(table, elements))
 }
 
+/// Removes elements, all or none: one that is not there is an error.
+pub(super) fn subtract(socket: &mut Socket, table: &str, elements: &[Placed]) -> Result<(), Error> {
+    let of_map = |map: &str| elements.iter().filter(|(m, _)| *m == map).map(|(_, e)| e.key.as_slice()).collect();
+    let keys: Vec<(&str, Vec<&[u8]>)> = MAPS.iter().map(|(map, ..)| (*map, of_map(map))).collect();
+    let batch = keys.into_iter().filter(|(_, keys)| !keys.is_empty());
+    let batch = batch.map(|(map, keys)| nft::delete_elements(table, map, keys)).collect();
+    socket.transaction(&format!("remove host ports from nftables table inet {table}"), batch)
+}
+
 /// Removes the elements whose owner (a sandbox id) is not wanted; what is gone already is fine.
 pub(super) fn retain(socket: &mut Socket, table: &str, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
     let mut batch = Vec::new();

@@ -74,9 +74,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(directory).map_err(failed("create", directory))?;
-        Ok(Cache { directory: directory.to_owned() })
+    pub(super) fn new(directory: &Path) -> Self {
+        Cache { directory: directory.to_owned() }
     }
 
     pub(super) fn path(&self, id: &str) -> PathBuf {
@@ -99,6 +98,7 @@ impl Cache {
     }
 
     pub(super) fn put(&self, attachment: &Attachment) -> Result<(), Error> {
+        fs::create_dir_all(&self.directory).map_err(failed("create", &self.directory))?;
         let path = self.path(&attachment.id);
         let temporary = path.with_extension("new");
         let bytes = serde_json::to_vec(attachment).map_err(|e| failed("write", &path)(e.into()))?;
@@ -117,7 +117,11 @@ impl Cache {
     /// The ids of every attachment.
     pub(super) fn ids(&self) -> Result<Vec<String>, Error> {
         let mut ids = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed("list", &self.directory))? {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            entries => entries.map_err(failed("list", &self.directory))?,
+        };
+        for entry in entries {
             let path = entry.map_err(failed("list", &self.directory))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
                 ids.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));

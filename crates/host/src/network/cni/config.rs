@@ -20,6 +20,9 @@ pub struct CniConfig {
     pub conf_dir: PathBuf,
     /// The directories of plugin programs, searched in order.
     pub bin_dirs: Vec<PathBuf>,
+    /// Where what was asked of plugins is kept until it is taken back. It should survive reboots: plugins keep leases
+    /// on disk, and DEL is what ends them.
+    pub cache_dir: PathBuf,
     /// How long one plugin may run, in seconds; then it is killed.
     pub plugin_timeout_seconds: u64,
 }
@@ -29,6 +32,7 @@ impl Default for CniConfig {
         CniConfig {
             conf_dir: "/etc/cni/net.d".into(),
             bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            cache_dir: "/var/lib/corten/cni".into(),
             plugin_timeout_seconds: 60,
         }
     }

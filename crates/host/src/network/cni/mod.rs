@@ -12,7 +12,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -44,11 +44,9 @@ pub struct Cni {
 }
 
 impl Cni {
-    /// Opens the cache directory; nothing else is read until it is used.
-    ///
-    /// The cache should survive reboots: plugins keep leases on disk, and DEL is what ends them.
-    pub fn open(config: CniConfig, cache_dir: &Path) -> Result<Self, Error> {
-        Ok(Cni { config, cache: Cache::open(cache_dir)?, collecting: RwLock::new(()) })
+    /// Nothing is read before it is used: a network may be configured at any time.
+    pub fn open(config: CniConfig) -> Self {
+        Cni { cache: Cache::new(&config.cache_dir), config, collecting: RwLock::new(()) }
     }
 
     /// Whether pods can be attached: a valid configuration, every plugin's program, and (from 1.1.0) every plugin's
