@@ -169,7 +169,9 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
 }
 
 fn one_line(error: &serde_saphyr::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 #[cfg(test)]

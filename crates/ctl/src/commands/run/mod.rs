@@ -99,13 +99,15 @@ fn warn(pod: &Pod) {
 }
 
 fn read(path: &Path) -> Result<Vec<Pod>, Error> {
-    let failed = |source| Error::File { operation: "read", path: path.to_owned(), source };
+    let standard_input = path == Path::new("-");
+    let name = if standard_input { Path::new("standard input") } else { path };
+    let failed = |source| Error::File { operation: "read", path: name.to_owned(), source };
     let reader: Box<dyn Read> =
-        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
+        if standard_input { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
     let mut text = String::new();
     reader.take(manifest::MAX_SIZE + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > manifest::MAX_SIZE {
         return Err(failed(io::Error::other(format!("it is larger than {} bytes", manifest::MAX_SIZE))));
     }
-    manifest::parse(&text).map_err(|source| Error::Manifest { path: path.to_owned(), source })
+    manifest::parse(&text).map_err(|source| Error::Manifest { path: name.to_owned(), source })
 }
