@@ -120,8 +120,8 @@ fn cut(mut error: CallError) -> CallError {
     if let CallError::Container { step, error: text } | CallError::Node { step, error: text } = &mut error {
         for text in [step, text] {
             // JSON makes at most six bytes of one.
-            let end = text.floor_char_boundary(MAX_REPORT / 16);
-            text.truncate(end);
+            let end = (0..=MAX_REPORT / 16).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
         }
     }
     error

@@ -178,6 +178,56 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
+    fn layers(dir: &Path) -> OverlayRoot {
+        for name in ["a", "b:,c", "upper,x", "work"] {
+            std::fs::create_dir(dir.join(name)).unwrap();
+        }
+        std::fs::write(dir.join("a/file"), "a").unwrap();
+        std::fs::write(dir.join("b:,c/file"), "b").unwrap();
+        std::fs::write(dir.join("b:,c/other"), "other").unwrap();
+        let lower = vec![dir.join("a"), dir.join("b:,c")];
+        OverlayRoot { lower, upper: dir.join("upper,x"), work: dir.join("work") }
+    }
+
+    fn read(root: &OwnedFd, path: &str) -> String {
+        let file = rustix::fs::openat(root, path, OFlags::RDONLY, Mode::empty()).unwrap();
+        std::io::read_to_string(std::fs::File::from(file)).unwrap()
+    }
+
+    /// Where fsconfig(2) cannot take the layers, mount(2) in the child's own namespace makes the same root, and nothing
+    /// of it reaches the host.
+    #[test]
+    fn the_way_of_older_kernels_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = layers(dir.path());
+        // A namespace and a root of this thread's own, as the child has them.
+        let thread = std::thread::spawn(move || {
+            corten_host::process::new_namespaces(libc::CLONE_FS | libc::CLONE_NEWNS).unwrap();
+            let root = Root::by_mount(&overlay).unwrap().attach().unwrap();
+            assert_eq!((read(&root, "file"), read(&root, "other")), ("a".into(), "other".into()));
+            enter(root.as_fd()).unwrap();
+            std::fs::write("/new", "").unwrap();
+            assert!(!Path::new("/proc").exists());
+        });
+        thread.join().unwrap();
+        assert!(dir.path().join("upper,x/new").exists());
+        assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("upper,x"));
+    }
+
+    /// Layers as one string, for kernels from 6.5 to 6.6, are the same layers.
+    #[test]
+    fn joined_layers_are_the_same() {
+        let dir = tempfile::Builder::new().prefix("l").tempdir_in("/tmp").unwrap();
+        let overlay = layers(dir.path());
+        let filesystem = Filesystem::open("overlay").unwrap();
+        add_joined(&filesystem, &overlay.lower[0], overlay.lower[1..].iter()).unwrap();
+        filesystem.set("upperdir", escaped(&overlay.upper)).unwrap();
+        filesystem.set("workdir", escaped(&overlay.work)).unwrap();
+        filesystem.mount(0).unwrap();
+        let root = detached(&overlay).unwrap();
+        assert_eq!((read(&root, "file"), read(&root, "other")), ("a".into(), "other".into()));
+    }
+
     /// The options for older kernels name layers relative to the directory they share.
     #[test]
     fn options_for_older_kernels_are_short() {
