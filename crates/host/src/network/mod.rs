@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 pub mod bridge;
 pub mod cni;
+mod conntrack;
 mod link;
 mod netlink;
 pub mod netns;
 mod nft;
+mod shaping;
 #[cfg(test)]
 mod testing;
 
@@ -45,7 +47,8 @@ pub struct PodNetwork {
     pub host_ports: Vec<HostPort>,
     /// The pod's DNS settings, for plugins that ask for them.
     pub dns: Dns,
-    /// Limits on the pod's traffic.
+    /// Limits on the pod's traffic. The built-in bridge sets the limit on what leaves the pod on the pod's interface:
+    /// a pod with CAP_NET_ADMIN can lift it.
     pub bandwidth: Option<Bandwidth>,
     /// The MAC address the pod asks for, `02:00:00:00:00:01`; otherwise one is chosen.
     pub mac: Option<String>,

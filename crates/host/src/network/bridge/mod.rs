@@ -28,7 +28,7 @@ pub use subnet::{InvalidSubnet, Subnet};
 
 use super::link::{self, Link, Veth};
 use super::netlink::Socket;
-use super::{Attached, POD_INTERFACE, PodNetwork, netns};
+use super::{Attached, POD_INTERFACE, PodNetwork, conntrack, netns, shaping};
 
 const ALIAS: &str = "corten:";
 
@@ -204,10 +204,16 @@ impl Bridge {
         };
         link::create_veth(socket, &veth)?;
         link::set_port(socket, &record.link, &format!("{ALIAS}{}", record.id))?;
-        netns::enter(&pod.netns, || self.configure_pod_end(&record.ips))?
+        if let Some(rate) = pod.bandwidth.and_then(|limits| limits.ingress) {
+            let missing = || Error::LinkMissing { link: record.link.clone() };
+            let port = link::find_link(socket, &record.link)?.ok_or_else(missing)?;
+            shaping::limit(socket, port.index, rate)?;
+        }
+        let egress = pod.bandwidth.and_then(|limits| limits.egress);
+        netns::enter(&pod.netns, || self.configure_pod_end(&record.ips, egress))?
     }
 
-    fn configure_pod_end(&self, ips: &[IpAddr]) -> Result<(), Error> {
+    fn configure_pod_end(&self, ips: &[IpAddr], egress: Option<u64>) -> Result<(), Error> {
         forwarding::ignore_router_advertisements(POD_INTERFACE)?;
         let mut socket = Socket::route()?;
         let missing = || Error::LinkMissing { link: POD_INTERFACE.to_owned() };
@@ -217,7 +223,7 @@ impl Bridge {
             link::add_address(&mut socket, pod_end.index, *ip, subnet.prefix())?;
             link::add_default_route(&mut socket, pod_end.index, subnet.gateway())?;
         }
-        Ok(())
+        egress.map_or(Ok(()), |rate| Ok(shaping::limit(&mut socket, pod_end.index, rate)?))
     }
 
     /// Finds the bridge device, or makes it, with its addresses and this host's forwarding.
@@ -279,9 +285,10 @@ impl Bridge {
         let added = table::add(&mut self.nftables(), &self.config.name, &elements);
         match added {
             // Somebody flushed the whole ruleset: put ours back, this pod's ports included.
-            Err(e) if e.is(libc::ENOENT) => self.install_table(store),
-            done => Ok(done?),
+            Err(e) if e.is(libc::ENOENT) => self.install_table(store)?,
+            done => done?,
         }
+        Ok(conntrack::forget_udp(&mut self.nftables(), &record.host_ports)?)
     }
 
     fn close_ports_of(&self, record: &Record) -> Result<(), Error> {

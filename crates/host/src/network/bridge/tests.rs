@@ -220,6 +220,44 @@ fn a_host_port_can_be_bound_to_one_address_and_to_udp() {
 }
 
 #[test]
+fn a_udp_client_that_never_stops_reaches_the_next_pod() {
+    TestHost::run(|| {
+        let node = Node::new();
+        let udp = HostPort { protocol: Protocol::Udp, ..port(8080, 53) };
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect("127.0.0.1:8080").unwrap();
+        // Nobody listens yet; the connection is tracked all the same.
+        let _ = client.send(b"lost");
+        for id in ["a1", "b2"] {
+            let pod = node.attach(id, &[udp]);
+            let server = netns::enter(&pod.netns, || UdpSocket::bind("0.0.0.0:53")).unwrap().unwrap();
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            // The first send may report what came back to an earlier one.
+            let _ = client.send(b"ping");
+            client.send(b"ping").unwrap();
+            server.recv(&mut [0; 4]).unwrap_or_else(|e| panic!("{id}: {e}"));
+            node.bridge.detach(id).unwrap();
+        }
+    });
+}
+
+#[test]
+fn bandwidth_limits_are_set_on_both_ends() {
+    TestHost::run(|| {
+        let node = Node::new();
+        let limits = crate::network::Bandwidth { ingress: Some(10_000_000), egress: Some(100_000_000_000) };
+        let pod = PodNetwork { bandwidth: Some(limits), ..node.pod("a1", &[]) };
+        let attached = node.bridge.attach(&pod).unwrap();
+        let to_pod = run("tc qdisc show dev vetha1");
+        assert!(to_pod.contains("tbf") && to_pod.contains("rate 10Mbit"), "{to_pod}");
+        let from_pod = netns::enter(&pod.netns, || run("tc qdisc show dev eth0")).unwrap();
+        assert!(from_pod.contains("tbf") && from_pod.contains("rate 100Gbit"), "{from_pod}");
+        let server = netns::enter(&pod.netns, || TcpListener::bind("0.0.0.0:80")).unwrap().unwrap();
+        talk(connect(at(attached.ips[0], 80)), &server);
+    });
+}
+
+#[test]
 fn pods_do_not_reach_the_hosts_loopback() {
     TestHost::run(|| {
         let node = Node::new();
