@@ -55,9 +55,12 @@ pub struct PodPlan {
 }
 
 /// A request, answered by one [`Message::Reply`] with the same `seq`. Requests are answered as they finish, not in order.
+///
+/// A packet that is no request is answered with [`CallError::BadRequest`], and with `seq` 0 if it has none that can be read.
+/// A client that lets more than 256 messages or 1 MiB of them wait unread is disconnected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Chosen by the daemon, unique on its connection.
+    /// Chosen by the daemon, unique on its connection, not 0.
     pub seq: u64,
     /// What is asked.
     pub call: Call,
@@ -70,9 +73,10 @@ pub enum Call {
     State,
     /// Launch a container. Descriptors: a memfd with the JSON of [`Launch`]; then, if [`Launch::seccomp`], a memfd
     /// with the compiled filter (an array of `struct sock_filter`). Answered with [`Answer::Launched`] after the
-    /// container's `execve` has succeeded.
+    /// container's `execve` has succeeded. The launch goes on if the connection ends meanwhile. On failure nothing of
+    /// it is left, and the id is free again. A pod has at most 200 containers that are not forgotten.
     Launch {
-        /// The container's id.
+        /// The container's id: at most 128 letters, digits, `-`, `_` and `.`.
         container: String,
     },
     /// Run a process in a container. Descriptors: a memfd with the JSON of [`Exec`]; stdin, stdout and stderr as the
@@ -95,17 +99,19 @@ pub enum Call {
         /// Everything in it: for a container all its processes (by its cgroup), for an exec its process group.
         all: bool,
     },
-    /// Open the container's log file afresh (after rotation).
+    /// Open the container's log file afresh (after rotation). Answered when that is done; the file that was open stays
+    /// in use if it fails. A container that has ended is [`CallError::NotRunning`].
     ReopenLog {
         /// The container's id.
         container: String,
     },
-    /// Forget an exited container: its exit has been recorded.
+    /// Forget an exited container: its exit has been recorded. [`CallError::BadRequest`] if it has not exited.
     Forget {
         /// The container's id.
         container: String,
     },
-    /// Kill whatever is left and end.
+    /// Kill whatever is left and end. Exits are told on the way; answered when nothing is left, or with
+    /// [`CallError::Node`] after 8 seconds if something is (a process stuck in the kernel). The connection closes then.
     Leave,
 }
 
@@ -198,7 +204,9 @@ pub enum Message {
         /// The outcome.
         result: Result<Answer, CallError>,
     },
-    /// A container's init ended, or an exec'd process did.
+    /// A container's init ended, or an exec'd process did. A container's comes when its output up to the exit is in
+    /// its log (but 5 seconds after the exit at the latest), and stays in [`Answer::State`] until [`Call::Forget`]; an
+    /// exec'd process's is told once, to the connections that are open, after the reply to its [`Call::Exec`].
     Exited {
         /// The container's id.
         container: String,
@@ -267,7 +275,8 @@ pub struct Exit {
     pub code: i32,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Whether the kernel's OOM killer struck in its cgroup.
+    /// Whether the kernel's OOM killer struck in its cgroup since the launch; for an exec'd process, whether it ended by
+    /// SIGKILL and the killer had struck since the last such end.
     pub oom: bool,
     /// When, in nanoseconds since the Unix epoch.
     pub at: i64,

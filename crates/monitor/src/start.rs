@@ -19,6 +19,9 @@ use crate::protocol::{Message, PodPlan, inherited};
 /// Allocations of this many bytes go back to the system when they are freed.
 const RETURNED: i32 = 32 * 1024;
 
+/// Addresses are rounded to this: no page is smaller.
+const PAGE: usize = 4096;
+
 /// Why a monitor cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -130,9 +133,27 @@ fn set_up(id: &str, plan: OwnedFd) -> Result<(Pod, OwnedFd), String> {
         return Err(Error::Plan(format!("it is for pod {:?}, not {id:?}", plan.id)).to_string());
     }
     let pod = Pod::set_up(plan).map_err(|error| error.to_string())?;
+    return_memory();
+    Ok((pod, signals))
+}
+
+/// Gives back what the set-up needed and the loop does not: unused heap, and the pages of the program itself, which come
+/// back from the page cache one by one when they are needed. That is most of what an idle monitor would hold.
+fn return_memory() {
+    unsafe extern "C" {
+        #[link_name = "__executable_start"]
+        static START: u8;
+        #[link_name = "etext"]
+        static END: u8;
+    }
     // SAFETY: gives unused memory back, nothing else.
     unsafe { libc::malloc_trim(0) };
-    Ok((pod, signals))
+    // The symbols are the linker's: between them are the program's headers, constants and code, mapped from its file
+    // and read-only.
+    let (start, end) = (&raw const START, &raw const END);
+    let length = (end.addr() & !(PAGE - 1)).saturating_sub(start.addr());
+    // SAFETY: nothing there was ever written, so the kernel reads the same again from the file.
+    unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
 }
 
 /// A process that outlives the daemon and adopts orphans. Returns a signalfd for `SIGCHLD`.

@@ -15,6 +15,9 @@ use crate::report::Runtime;
 /// The most of a runtime's log that is read.
 const MAX_LOG: usize = 64 * 1024;
 
+/// The most characters of an error of a runtime's that are passed on.
+const MAX_MESSAGE: usize = 4096;
+
 /// The search path of the runtime (runc looks for newuidmap, criu and the like).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -87,7 +90,12 @@ fn last_error(log: &[u8]) -> Option<String> {
     }
     let log = &log[log.len().saturating_sub(MAX_LOG)..];
     let lines = log.rsplit(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-    lines.into_iter().find(|line| matches!(line.level.as_str(), "error" | "fatal")).map(|line| line.msg)
+    lines.into_iter().find(|line| matches!(line.level.as_str(), "error" | "fatal")).map(|line| cut(line.msg))
+}
+
+/// At most so much of a message that it fits into a packet whatever its characters are.
+fn cut(message: String) -> String {
+    message.chars().take(MAX_MESSAGE).collect()
 }
 
 /// Whose fault it is can only be told by the text.

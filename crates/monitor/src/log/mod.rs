@@ -48,9 +48,9 @@ impl Log {
         match std::mem::replace(self, Self::Finished) {
             Self::Watched(output) => match Control::start(output, command, Arc::clone(done)) {
                 Ok(control) => *self = Self::Writing(control),
-                Err((output, error)) => {
-                    *self = Self::Watched(output);
-                    return Err(error);
+                Err(not_started) => {
+                    *self = Self::Watched(not_started.output);
+                    return Err(not_started.why);
                 }
             },
             Self::Writing(control) => {

@@ -94,15 +94,24 @@ pub struct Looked {
     pub returned: Option<(Output, VecDeque<Command>)>,
 }
 
+/// No thread could be started; the output comes back.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// What it should have taken over.
+    pub output: Output,
+    /// Why.
+    pub why: String,
+}
+
 impl Control {
     /// Starts a thread that takes over `output`, with a first command for it.
     ///
     /// # Errors
     /// The output comes back if no thread can be had, or no eventfd.
-    pub fn start(output: Output, command: Option<Command>, done: Arc<OwnedFd>) -> Result<Arc<Self>, (Output, String)> {
+    pub fn start(output: Output, command: Option<Command>, done: Arc<OwnedFd>) -> Result<Arc<Self>, Box<NotStarted>> {
         let wake = match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
             Ok(wake) => wake,
-            Err(error) => return Err((output, format!("eventfd: {error}"))),
+            Err(error) => return Err(Box::new(NotStarted { output, why: format!("eventfd: {error}") })),
         };
         let shared = Shared { commands: command.into_iter().collect(), given: Some(output), ..Shared::default() };
         let control = Arc::new(Self { shared: Mutex::new(shared), wake, done });
@@ -116,7 +125,7 @@ impl Control {
         let Err(error) = spawned else { return Ok(control) };
         let given = control.lock().given.take();
         match given {
-            Some(output) => Err((output, format!("starting a thread: {error}"))),
+            Some(output) => Err(Box::new(NotStarted { output, why: format!("starting a thread: {error}") })),
             None => Ok(control),
         }
     }

@@ -55,8 +55,10 @@ impl Monitor {
                 eprintln!("container {id}: {error}");
             }
         }
-        if let Some(init) = self.pod.init_pid {
-            let _ = Process::new(init).signal(libc::SIGKILL);
+        // What else there is: the pod's init, orphans that have left their container's cgroup.
+        let deleting = |pid: i32| self.tasks.values().any(|task| task.is_delete() && task.process.pid == pid);
+        for pid in children().into_iter().filter(|pid| !deleting(*pid)) {
+            let _ = Process::new(pid).signal(libc::SIGKILL);
         }
     }
 
@@ -81,6 +83,12 @@ impl Monitor {
         }
         true
     }
+}
+
+/// The monitor's children; none of them is reaped before this thread says so.
+fn children() -> Vec<i32> {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn has_children() -> bool {

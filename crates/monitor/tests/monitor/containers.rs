@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use corten_monitor::protocol::{Answer, Call, CallError, HeldState};
 use serde_json::json;
 
-use crate::harness::{Pod, change, pipe, until};
+use crate::harness::{Pod, change, memfd, pipe, until};
 
 #[test]
 fn a_container_runs_logs_and_ends() {
@@ -147,6 +147,33 @@ fn short_processes_exits_are_never_lost() {
         let id = format!("e{code}");
         pod.client.exec(&container, &id, &format!("exit {code}"), &fds).0.unwrap();
         assert_eq!(pod.client.exit(&container.id, Some(&id)).code, code);
+    }
+    pod.leave();
+}
+
+#[test]
+fn many_at_once_are_told_apart() {
+    let mut pod = Pod::start();
+    let containers: Vec<_> = (0..8).map(|n| pod.container(&format!("c{n}"), "exec sleep 1000")).collect();
+    for container in &containers {
+        pod.client.launch(container).unwrap();
+    }
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    let mut asked = Vec::new();
+    for code in 0..96 {
+        let container = &containers[code % containers.len()];
+        let process =
+            json!({"cwd": "/", "args": ["/bin/sh", "-c", format!("exit {code}")], "user": {"uid": 0, "gid": 0}});
+        let plan =
+            memfd(&serde_json::to_vec(&json!({"process": process, "terminal": false, "seccomp": false})).unwrap());
+        let fds = [plan.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
+        let exec = format!("e{code}");
+        asked.push(pod.client.ask(Call::Exec { container: container.id.clone(), exec }, &fds));
+    }
+    pod.client.replies(&asked);
+    for code in 0..96 {
+        let exit = pod.client.exit(&containers[code % containers.len()].id, Some(&format!("e{code}")));
+        assert_eq!(usize::try_from(exit.code).unwrap(), code);
     }
     pod.leave();
 }

@@ -167,7 +167,7 @@ impl Pod {
 
     /// The log of a container: stream, tag and content of each record.
     pub fn records(&self, name: &str) -> Vec<(String, String, String)> {
-        records(&self.dir.path().join(name).join("0.log"))
+        whole_records(&self.dir.path().join(name).join("0.log"))
     }
 
     /// The contents of a container's log.
@@ -267,6 +267,18 @@ impl Client {
         }
     }
 
+    /// Waits for the answers to earlier requests, in whatever order they come; all must be good.
+    pub fn replies(&mut self, wanted: &[u64]) {
+        let mut wanted: Vec<u64> = wanted.to_vec();
+        while !wanted.is_empty() {
+            match self.message() {
+                Some((Message::Reply { seq, result: Ok(_) }, _)) => wanted.retain(|other| *other != seq),
+                Some((Message::Exited { container, exec, exit }, _)) => self.exits.push((container, exec, exit)),
+                other => panic!("waiting for replies {wanted:?}: {other:?}"),
+            }
+        }
+    }
+
     pub fn launch(&mut self, container: &Container) -> Result<i32, CallError> {
         let plan = memfd(&serde_json::to_vec(&container.plan).unwrap());
         match self.call(Call::Launch { container: container.id.clone() }, &[plan.as_fd()])? {
@@ -335,6 +347,16 @@ impl Client {
 pub fn records(path: &Path) -> Vec<(String, String, String)> {
     let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
     assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
+    parse(&text)
+}
+
+/// Those of a log that is being written.
+pub fn whole_records(path: &Path) -> Vec<(String, String, String)> {
+    let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+    parse(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+}
+
+fn parse(text: &str) -> Vec<(String, String, String)> {
     text.split_terminator('\n')
         .map(|line| {
             let mut parts = line.splitn(4, ' ');

@@ -1,10 +1,14 @@
 //! Logs: format, rotation, files that cannot be written.
 
 use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use corten_monitor::protocol::{Answer, Call};
+use corten_monitor::protocol::{Answer, Call, HeldState};
 
-use crate::harness::{Pod, records, until};
+use crate::harness::{Pod, memfd, records, until, whole_records};
 
 #[test]
 fn long_lines_are_split_and_put_together_again() {
@@ -86,7 +90,6 @@ fn the_logs_file_is_made_anew_when_asked_even_if_the_container_is_quiet() {
     fs::remove_file(&log).unwrap();
     pod.client.call(Call::ReopenLog { container: container.id.clone() }, &[]).unwrap();
     assert_eq!(fs::read(&log).unwrap(), b"");
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o640);
     // A directory that is gone is an error, and the container goes on.
     fs::remove_dir_all(log.parent().unwrap().join("upper")).unwrap_or_default();
@@ -118,5 +121,80 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     assert_eq!(lines.last().unwrap().2, "last");
     let noted = lines.iter().filter(|record| record.2.contains("are lost: No space left on device")).count();
     assert_eq!(noted, 1, "{:?}", &lines[lines.len().saturating_sub(3)..]);
+    pod.leave();
+}
+
+/// A disk that can be made to hang.
+struct Disk {
+    mounted: PathBuf,
+}
+
+impl Disk {
+    fn new(dir: &Path) -> Self {
+        let (image, mounted) = (dir.join("disk.img"), dir.join("disk"));
+        fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        fs::create_dir(&mounted).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
+        Self { mounted }
+    }
+
+    fn hang(&self) {
+        run(Command::new("fsfreeze").arg("--freeze").arg(&self.mounted));
+    }
+
+    fn go_on(&self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.mounted));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.mounted).output();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.mounted).output();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+#[test]
+fn a_log_disk_that_hangs_stops_nothing_else() {
+    let mut pod = Pod::start();
+    let disk = Disk::new(pod.dir.path());
+    let mut hung = pod.container(
+        "hung",
+        "echo before; while [ ! -e /tmp/go ]; do sleep 0.05; done; seq 1 5000; echo > /tmp/said; seq 5001 100000",
+    );
+    let log = disk.mounted.join("0.log");
+    hung.plan.log = Some(log.clone());
+    pod.client.launch(&hung).unwrap();
+    until("it has logged", || records(&log).len() == 1);
+    disk.hang();
+    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    let fds = [null.as_fd(), null.as_fd(), null.as_fd()];
+    pod.client.exec(&hung, "go", "echo > /tmp/go; while [ ! -e /tmp/said ]; do sleep 0.05; done", &fds).0.unwrap();
+    assert_eq!(pod.client.exit(&hung.id, Some("go")).code, 0);
+    // A launch whose log cannot be opened for the time being.
+    let mut late = pod.container("late", "exit 6");
+    late.plan.log = Some(disk.mounted.join("late.log"));
+    let plan = memfd(&serde_json::to_vec(&late.plan).unwrap());
+    let seq = pod.client.ask(Call::Launch { container: late.id.clone() }, &[plan.as_fd()]);
+    // Everything else goes on as usual.
+    let other = pod.container("other", "echo x; exit 5");
+    assert_eq!(pod.client.run(&other).code, 5);
+    assert_eq!(pod.lines("other"), ["x"]);
+    assert_eq!(pod.client.state_of(&late.id), Some(HeldState::Launching));
+    pod.client.signal(&hung.id, None, libc::SIGKILL, true).unwrap();
+    assert_eq!(pod.client.exit(&hung.id, None).code, 137);
+    disk.go_on();
+    assert!(matches!(pod.client.reply(seq).0, Ok(Answer::Launched { .. })));
+    assert_eq!(pod.client.exit(&late.id, None).code, 6);
+    // What it had said is written now, without a gap.
+    until("the rest is in the log", || whole_records(&log).len() > 5000);
+    let said = whole_records(&log).into_iter().skip(1).take(5000).map(|record| record.2);
+    assert!(said.eq((1..=5000).map(|n: u32| n.to_string())));
     pod.leave();
 }
