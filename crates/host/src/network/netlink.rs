@@ -406,4 +406,25 @@ mod tests {
         assert!(error.is(libc::ENODEV), "{error}");
         assert!(error.to_string().starts_with("netlink: find link no-such-link: "), "{error}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_from_a_socket_make_the_parsers_panic(bytes: Vec<u8>) {
+            for part in Parts(&bytes) {
+                let _ = answer("x", &part);
+                let _ = done("x", &part);
+                let _ = attributes(part.body).map(|(_, data)| as_text(data).len()).sum::<usize>();
+            }
+            let _ = attributes(&bytes).flat_map(|(_, data)| attributes(data)).count();
+        }
+
+        #[test]
+        fn attributes_come_back_as_they_were_written(written: Vec<(u16, Vec<u8>)>) {
+            let written: Vec<(u16, Vec<u8>)> = written.into_iter().map(|(kind, data)| (kind & TYPE_MASK, data)).collect();
+            let message = written.iter().fold(Message::new(1, 0, &[]), |m, (kind, data)| m.attr(*kind, data));
+            let bytes = message.finish(1);
+            let read: Vec<(u16, Vec<u8>)> = attributes(&bytes[HEADER..]).map(|(k, d)| (k, d.to_vec())).collect();
+            proptest::prop_assert_eq!(read, written);
+        }
+    }
 }

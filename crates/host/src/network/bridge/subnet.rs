@@ -186,4 +186,16 @@ mod tests {
             assert!(error.contains(text) && error.contains(reason), "{error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_and_a_subnet_reads_as_it_is_written(text in "[0-9a-f.:]{0,24}(/[0-9]{0,4})?") {
+            if let Ok(subnet) = text.parse::<Subnet>() {
+                proptest::prop_assert_eq!(subnet.to_string().parse::<Subnet>(), Ok(subnet));
+                let last = subnet.pod_address(subnet.pod_addresses() - 1);
+                proptest::prop_assert!(subnet.contains(last) && subnet.contains(subnet.gateway()));
+                proptest::prop_assert_eq!(subnet.position(last), Some(subnet.pod_addresses() - 1));
+            }
+        }
+    }
 }

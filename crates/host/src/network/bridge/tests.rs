@@ -343,6 +343,37 @@ fn an_address_is_not_reused_while_the_old_veth_is_there() {
 }
 
 #[test]
+fn threads_attach_and_detach_at_the_same_time() {
+    TestHost::run(|| {
+        let node = Node::new();
+        let ips = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4u16 {
+                let (node, ips) = (&node, &ips);
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        let id = format!("pod-{thread}-{round}");
+                        let pod = node.attach(&id, &[port(8000 + thread * 10 + round, 80)]);
+                        ips.lock().unwrap().push(pod.ip);
+                        if round % 2 == 0 {
+                            node.remove(&id);
+                        }
+                    }
+                });
+            }
+        });
+        let mut ips = ips.into_inner().unwrap();
+        ips.sort();
+        ips.dedup();
+        assert_eq!(ips.len(), 20, "no address was given out twice");
+        for (thread, round) in (0..4).flat_map(|thread| [(thread, 1), (thread, 3)]) {
+            node.remove(&format!("pod-{thread}-{round}"));
+        }
+        node.assert_closes_clean();
+    });
+}
+
+#[test]
 fn a_killed_daemon_forgets_nothing() {
     TestHost::run(|| {
         let mut node = Node::new();

@@ -180,4 +180,19 @@ mod tests {
             assert!(error.contains(reason), "{result}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_result_panics_and_what_is_taken_is_an_address(
+            address in "[0-9a-f.:/]{0,20}", index in -3i64..3, sandbox in "/?", name in "eth[01]",
+        ) {
+            let result = json!({
+                "interfaces": [{"name": name, "sandbox": sandbox}],
+                "ips": [{"address": address, "interface": index}]
+            });
+            if let Ok(attached) = attached(&result) {
+                proptest::prop_assert_eq!((attached.ips.len(), index), (1, 0));
+            }
+        }
+    }
 }
