@@ -34,7 +34,7 @@ async fn every_form_and_compression_is_pulled() {
         let reference = registry.reference(&format!("forms:{tag}"));
         let pulled = store.pull(&reference, None).await.unwrap();
         assert_eq!(pulled.id, image.id());
-        assert_eq!(pulled.repo_tags, [reference.clone()]);
+        assert_eq!(pulled.repo_tags, std::slice::from_ref(&reference));
         assert_eq!(pulled.repo_digests, [format!("{}@{digest}", registry.reference("forms"))]);
         let blobs: usize = image.blobs().iter().map(Vec::len).sum();
         assert_eq!(pulled.size as usize, blobs + image.manifest(form).len());

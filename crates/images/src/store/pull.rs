@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::{io::AsyncRead, task::JoinSet};
+use bytes::Bytes;
+use tokio::{io::AsyncRead, sync::mpsc::Sender, task::JoinSet};
 
 use super::{Inner, State};
 use crate::{
@@ -214,43 +215,68 @@ impl Inner {
         diff_id: Digest,
         shown: &str,
     ) -> Result<(Workspace, Unpacked), Error> {
-        let fail = |source| Error::Layer { reference: shown.to_owned(), digest: content.digest.to_string(), source };
-        let mut stream = source.open(attempt, content).await?;
+        let stream = source.open(attempt, content).await?;
         let (sender, blob) = Blob::channel(CHUNKS);
-        let (workspace, inner) = (self.trash.workspace()?, self.clone());
+        let (workspace, trash, limits) = (self.trash.workspace()?, self.trash.clone(), self.config.limits.clone());
         let unpacking = tokio::task::spawn_blocking(move || {
-            let directory = workspace.path().to_owned();
-            let target = Target { directory: &directory, trash: &inner.trash, limits: &inner.config.limits };
+            let target = Target { directory: workspace.path(), trash: &trash, limits: &limits };
             unpack_blob(blob, &target).map(|unpacked| (workspace, unpacked))
         });
-        let mut hasher = Hasher::default();
-        let mut received = 0;
-        while let Some(chunk) = stream.chunk().await? {
-            received += chunk.len() as u64;
-            if received > content.size {
-                return Err(fail(mismatch("size", format!("{} bytes", content.size), format!("more than {received}"))));
-            }
-            hasher.update(&chunk);
-            if sender.send(chunk).await.is_err() {
-                // The unpacker gave up; it says why.
-                break;
-            }
-        }
-        drop(sender);
+        let received = feed(stream, sender, content.size).await;
+        // Also after a failure: when a pull has ended, nothing of it goes on.
         let unpacked =
             unpacking.await.map_err(|error| Error::Task { operation: "unpack a layer", why: error.to_string() })?;
-        let (got, size) = hasher.finish();
-        match unpacked {
-            // A blob that is not what it should be may fail in any way: say that it is not.
-            Err(error) if error.fault() == Fault::Node || size != content.size => Err(fail(error)),
-            _ if size != content.size => Err(fail(mismatch("size", content.size, size))),
-            _ if got != content.digest => Err(fail(mismatch("digest", content.digest, got))),
-            Err(error) => Err(fail(error)),
-            Ok((_, unpacked)) if unpacked.diff_id != diff_id => {
-                Err(fail(mismatch("digest of the uncompressed layer (diff id)", diff_id, unpacked.diff_id)))
-            }
-            Ok(done) => Ok(done),
+        verdict(received?, content, unpacked, diff_id).map_err(|source| Error::Layer {
+            reference: shown.to_owned(),
+            digest: content.digest.to_string(),
+            source,
+        })
+    }
+}
+
+/// What of a blob arrived.
+enum Received {
+    All(Digest, u64),
+    /// The unpacker gave up, and says why.
+    Part,
+    /// It is longer than its descriptor says.
+    TooMuch(u64),
+}
+
+/// Passes a blob on to the unpacker, hashing it.
+async fn feed(mut stream: Stream, sender: Sender<Bytes>, size: u64) -> Result<Received, Error> {
+    let (mut hasher, mut received) = (Hasher::default(), 0);
+    while let Some(chunk) = stream.chunk().await? {
+        received += chunk.len() as u64;
+        if received > size {
+            return Ok(Received::TooMuch(received));
         }
+        hasher.update(&chunk);
+        if sender.send(chunk).await.is_err() {
+            return Ok(Received::Part);
+        }
+    }
+    let (digest, size) = hasher.finish();
+    Ok(Received::All(digest, size))
+}
+
+/// Whether a layer is what it should be. A blob that is not may fail to unpack in any way, so that is said first.
+fn verdict(
+    received: Received,
+    content: &Content,
+    unpacked: Result<(Workspace, Unpacked), LayerError>,
+    diff_id: Digest,
+) -> Result<(Workspace, Unpacked), LayerError> {
+    match (received, unpacked) {
+        (_, Err(error)) if error.fault() == Fault::Node => Err(error),
+        (Received::TooMuch(got), _) => Err(mismatch("size", content.size, format!("at least {got}"))),
+        (Received::All(_, size), _) if size != content.size => Err(mismatch("size", content.size, size)),
+        (Received::All(digest, _), _) if digest != content.digest => Err(mismatch("digest", content.digest, digest)),
+        (_, Ok((_, unpacked))) if unpacked.diff_id != diff_id => {
+            Err(mismatch("digest of the uncompressed layer (diff id)", diff_id, unpacked.diff_id))
+        }
+        (Received::Part, Ok(_)) => Err(mismatch("size", content.size, "less")),
+        (_, result) => result,
     }
 }
 
@@ -284,7 +310,7 @@ enum Stream {
 }
 
 impl Stream {
-    async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         match self {
             Self::Http(download) => download.chunk().await,
             Self::File(file) => file.chunk().await,

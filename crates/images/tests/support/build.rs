@@ -84,7 +84,7 @@ pub fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 pub struct BuiltLayer {
     pub blob: Vec<u8>,
     pub diff_id: Digest,
-    packing: Packing,
+    pub packing: Packing,
 }
 
 impl BuiltLayer {

@@ -6,7 +6,7 @@ pub mod build;
 pub mod liar;
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -25,30 +25,26 @@ pub struct Registry {
 
 impl Registry {
     pub fn start() -> Self {
-        Self::start_with("")
+        Self::start_with(false)
     }
 
     /// A registry that wants `user` with `secret`.
     pub fn with_password() -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        // bcrypt of "secret", made with htpasswd -B.
-        writeln!(file.as_file(), "user:{}", BCRYPT_SECRET).unwrap();
-        let (_, path) = file.keep().unwrap();
-        let registry =
-            Self::start_with(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path.display()));
-        std::fs::remove_file(path).unwrap();
-        registry
+        Self::start_with(true)
     }
 
-    fn start_with(more: &str) -> Self {
+    fn start_with(password: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("config.yml");
-        let storage = directory.path().join("data");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        std::fs::write(path("htpasswd"), format!("user:{BCRYPT_SECRET}\n")).unwrap();
+        let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path("htpasswd"));
         let text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n\
-             http: {{addr: \"127.0.0.1:0\"}}\n{more}",
-            storage.display()
+             http: {{addr: \"127.0.0.1:0\"}}\n{}",
+            path("data"),
+            if password { auth } else { String::new() },
         );
+        let config = path("config.yml");
         std::fs::write(&config, text).unwrap();
         let mut process = Command::new("docker-registry")
             .arg("serve")
@@ -109,7 +105,9 @@ impl Drop for Registry {
 
 fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().tls_certs_only([]).build().unwrap()
+    // Registries without passwords do not mind.
+    let basic = ("authorization".parse().unwrap(), "Basic dXNlcjpzZWNyZXQ=".parse().unwrap());
+    reqwest::Client::builder().tls_certs_only([]).default_headers([basic].into_iter().collect()).build().unwrap()
 }
 
 /// Waits until the registry says where it listens, and keeps reading what it logs.
@@ -132,7 +130,7 @@ fn listening(process: &mut Child) -> String {
 }
 
 /// bcrypt, cost 4, of "secret".
-const BCRYPT_SECRET: &str = "$2y$05$3NXRgY3SYCXQ3Q0W0T5cXO0fYcDzrDIUv1gQxvXpWy8dS3L1FvQpW";
+const BCRYPT_SECRET: &str = "$2b$04$HSho7ZHMSNUGIPH3cYYu.utRSuSuu7uuUmlXTjOctgxadS7gk95vW";
 
 /// An empty store in a directory of its own.
 pub async fn store(root: &Path) -> Store {
