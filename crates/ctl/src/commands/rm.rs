@@ -26,7 +26,10 @@ pub async fn run(runtime: &Runtime, args: Rm) -> Result<(), Error> {
     let mut each = Each::new();
     for word in &args.targets {
         let result = match known.target(word) {
-            Ok(target) => remove(runtime, &known, &target, args.force, &directories).await,
+            Ok(target) if !args.force && is_running(&known, &target) => {
+                Err(Error::condition(format!("remove {word}"), "it is running; stop it first, or use -f"))
+            }
+            Ok(target) => remove(runtime, &known, &target, &directories).await,
             Err(error) => Err(error.into()),
         };
         each.add(word, result)?;
@@ -34,17 +37,8 @@ pub async fn run(runtime: &Runtime, args: Rm) -> Result<(), Error> {
     each.end()
 }
 
-async fn remove(
-    runtime: &Runtime,
-    known: &Known,
-    target: &Target,
-    force: bool,
-    directories: &Directories,
-) -> Result<(), Error> {
+async fn remove(runtime: &Runtime, known: &Known, target: &Target, directories: &Directories) -> Result<(), Error> {
     if is_running(known, target) {
-        if !force {
-            return Err(Error::condition(format!("remove {}", target.id()), "it is running; stop it first, or use -f"));
-        }
         stop::stop(runtime, known, target, None).await?;
     }
     match target {

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::{
         fd::OwnedFd,
-        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::{Component, Path, PathBuf},
 };
@@ -67,6 +67,10 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Err
 /// # Errors
 /// [`Error`], naming the volume and the path.
 pub fn prepare(spec: &Spec, data: &Path) -> Result<(), Error> {
+    if spec.volumes.iter().any(|volume| volume.host_path.is_none()) {
+        // What is below is writable for everyone in the pod, and for nobody else on the node.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed("create", data))?;
+    }
     for volume in &spec.volumes {
         match &volume.host_path {
             Some(host) => check_host_path(&volume.name, host)?,

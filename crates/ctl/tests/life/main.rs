@@ -93,7 +93,7 @@ async fn a_pod_lives_and_leaves_nothing() {
 
     let refused = corten(&fake, &["rm", "web"]).await;
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("it is running; stop it first, or use -f"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("remove web: it is running; stop it first, or use -f"), "{}", refused.stderr);
     let stop = corten(&fake, &["stop", "web"]).await;
     assert_eq!((stop.code, stop.stdout.as_str()), (Some(0), "web\n"));
     assert!(fake.books.lock().unwrap().calls.contains(&"grace 7".to_owned()), "the pod's own grace period");
