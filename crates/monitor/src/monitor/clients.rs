@@ -1,12 +1,13 @@
 //! Connections: accepting, reading requests, sending messages.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 use serde::Deserialize;
 
-use super::Monitor;
+use super::{Due, Monitor};
 use crate::connection::Connection;
 use crate::container::Caller;
 use crate::packet;
@@ -15,6 +16,9 @@ use crate::reactor::{Event, Source};
 
 /// The most connections at once.
 const MAX_CLIENTS: usize = 64;
+
+/// How long nothing is accepted after that has failed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The most requests taken from one connection before others have their turn.
 const TURN: usize = 16;
@@ -32,7 +36,19 @@ impl Monitor {
                 Err(error) => eprintln!("connection refused: SO_PEERCRED: {error}"),
             },
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => {}
-            Err(error) => eprintln!("accept: {error}"),
+            Err(error) => {
+                // Descriptors have run out, say: the connection waits, and would be reported without end.
+                eprintln!("accept: {error}");
+                self.reactor.unwatch(&self.listener);
+                self.after(PAUSE, Due::Accept);
+            }
+        }
+    }
+
+    pub(super) fn watch_listener(&mut self) {
+        if let Err(error) = self.reactor.watch(&self.listener, Source::Listener) {
+            eprintln!("accept: epoll: {error}");
+            self.after(PAUSE, Due::Accept);
         }
     }
 

@@ -52,6 +52,8 @@ enum Due {
     Told(String),
     /// No thread could be had for the container's output; another try.
     Output(String),
+    /// Connections are accepted again.
+    Accept,
     /// Another look at what keeps the monitor from leaving.
     Leave,
 }
@@ -129,6 +131,7 @@ impl Monitor {
             match due {
                 Due::Told(id) => self.tell_exit(&id),
                 Due::Output(id) => self.retry_output(&id),
+                Due::Accept => self.watch_listener(),
                 Due::Leave => self.press_on(),
             }
         }
