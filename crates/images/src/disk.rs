@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, XattrFlags},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -242,7 +242,7 @@ fn disk_bytes(stat: &rustix::fs::Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }
 
-/// Gives one directory the owner, mode, times and extended attributes of another, except overlayfs' own.
+/// Gives one directory of the node's own the owner, mode, times and extended attributes of another, except overlayfs' own.
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
     let source = rustix::fs::open(from, DIRECTORY, Mode::empty()).map_err(Error::io("open", from))?;
     let target = rustix::fs::open(to, DIRECTORY, Mode::empty()).map_err(Error::io("open", to))?;
@@ -254,7 +254,12 @@ pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
         rustix::fs::fsetxattr(&target, &name, &value, XattrFlags::empty())
             .map_err(Error::io("set an extended attribute of", to))?;
     }
-    Ok(())
+    let time = |seconds: i64, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
+    let times = Timestamps {
+        last_access: time(stat.st_atime as _, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime as _, stat.st_mtime_nsec),
+    };
+    rustix::fs::futimens(&target, &times).map_err(Error::io("set times of", to))
 }
 
 fn xattrs(file: &OwnedFd) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {

@@ -27,11 +27,14 @@ pub(crate) struct ImageRecord {
     pub size: u64,
     /// Lowest first.
     pub layers: Vec<ImageLayer>,
+    /// Directories whose attributes a layer above covers, each with the layer that has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub covered: BTreeMap<String, Digest>,
 }
 
 impl ImageRecord {
-    pub fn new(config: String, size: u64, layers: Vec<ImageLayer>) -> Self {
-        Self { version: VERSION, config, size, layers }
+    pub fn new(config: String, size: u64, layers: Vec<ImageLayer>, covered: BTreeMap<String, Digest>) -> Self {
+        Self { version: VERSION, config, size, layers, covered }
     }
 }
 

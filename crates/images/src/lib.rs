@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `index.redb` | images, references and layers that are whole |
 //! | `l/<n>/` | one directory per layer, in overlayfs' own form; short names, because mount options are short |
+//! | `e/` | empty, under images without layers |
 //! | `s/<container>/` | one snapshot: `u` (upper), `w` (work) and `snapshot.json` |
 //! | `t/` | what is being written or deleted; emptied when the store opens |
 
 mod archive;
 mod config;
+mod covered;
 mod digest;
 mod disk;
 mod error;

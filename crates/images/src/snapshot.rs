@@ -61,17 +61,25 @@ pub(crate) fn upper_and_work(directory: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// Makes a snapshot's directory. Its root looks like `root`, because overlayfs shows the upper directory's own
-/// attributes there.
+/// attributes there, and so do its `covered` directories, each like the one of that name in a layer.
 pub(crate) fn create(
     trash: &std::sync::Arc<Trash>,
     directory: &Path,
     record: &SnapshotRecord,
     root: &Path,
+    covered: &[(String, PathBuf)],
 ) -> Result<(), Error> {
     let workspace = trash.workspace()?;
     let (upper, work) = upper_and_work(workspace.path());
     make_directory(&upper)?;
     make_directory(&work)?;
+    for (path, _) in covered {
+        make_directory(&upper.join(path))?;
+    }
+    // Children before parents, whose times they would change.
+    for (path, layer) in covered.iter().rev() {
+        copy_attributes(&layer.join(path), &upper.join(path))?;
+    }
     copy_attributes(root, &upper)?;
     let file = workspace.path().join(RECORD);
     let json = serde_json::to_vec(record).map_err(|error| Error::io("write", &file)(std::io::Error::from(error)))?;

@@ -128,7 +128,8 @@ fn other(directory: &OwnedFd, name: &OsStr, file_type: FileType) -> Result<Found
     }
 }
 
-fn is_opaque(directory: &OwnedFd) -> bool {
+/// Whether a directory hides what the layers below have in it.
+pub(crate) fn is_opaque(directory: &OwnedFd) -> bool {
     let mut value = [0; 8];
     rustix::fs::fgetxattr(directory, OPAQUE_XATTR, value.as_mut_slice())
         .is_ok_and(|length| value.get(..length) == Some(b"y"))

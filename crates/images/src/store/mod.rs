@@ -28,7 +28,8 @@ use crate::{
     view,
 };
 
-const DIRECTORY_MODE: u32 = 0o711;
+/// Images hold set-user-id programs that no user of the node may reach (as containerd's CVE-2021-41103 let them).
+const PRIVATE: u32 = 0o700;
 
 /// All images, layers and snapshots of a node. Clones share it.
 #[derive(Clone)]
@@ -174,9 +175,10 @@ fn stack(image: &Image) -> Vec<Digest> {
 
 impl Inner {
     fn open(root: PathBuf, config: Config) -> Result<Self, Error> {
-        for directory in [root.clone(), root.join("l"), root.join("s"), root.join("e")] {
+        for (name, mode) in [("", PRIVATE), ("l", PRIVATE), ("s", PRIVATE), ("t", PRIVATE), ("e", 0o755)] {
+            let directory = root.join(name);
             disk::make_directory(&directory)?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(DIRECTORY_MODE);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
             std::fs::set_permissions(&directory, mode).map_err(Error::io("set mode of", &directory))?;
         }
         let trash = Arc::new(Trash::open(&root.join("t"))?);
@@ -272,7 +274,7 @@ impl Inner {
     fn prepare_snapshot(&self, container: &str, image: &Image) -> Result<Snapshot, Error> {
         let layers = stack(image);
         let record = SnapshotRecord::new(image.id.clone(), layers.clone());
-        let (snapshot, root) = {
+        let (snapshot, root, covered) = {
             let mut state = self.state();
             if layers.iter().any(|layer| !state.layers.contains_key(layer)) {
                 return Err(Error::NotFound { reference: image.id.clone() });
@@ -280,13 +282,25 @@ impl Inner {
             let root = self.root_of(&state, &layers);
             let snapshot = self.describe(&state, container, &record);
             state.snapshots.insert(container.to_owned(), record.clone());
-            (snapshot, root)
+            let covered = self.covered_directories(&state, &image.id);
+            (snapshot, root, covered)
         };
-        if let Err(error) = snapshot::create(&self.trash, &self.snapshot_path(container), &record, &root) {
+        if let Err(error) = snapshot::create(&self.trash, &self.snapshot_path(container), &record, &root, &covered) {
             self.state().snapshots.remove(container);
             return Err(error);
         }
         Ok(snapshot)
+    }
+
+    /// Names of directories, parents first, and the layer directory that each is to look like.
+    fn covered_directories(&self, state: &State, id: &str) -> Vec<(String, PathBuf)> {
+        let covered = state.covered(id).into_iter();
+        covered
+            .filter_map(|(path, layer)| {
+                let layer = self.layer_path(state.layers.get(&layer)?.directory);
+                Some((path, layer))
+            })
+            .collect()
     }
 
     /// The layer whose root directory shows: the topmost that describes it.

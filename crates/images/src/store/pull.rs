@@ -1,6 +1,6 @@
 //! Getting an image: manifest, configuration, and its layers all at once.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{io::AsyncRead, sync::mpsc::Sender, task::JoinSet};
@@ -9,8 +9,10 @@ use super::{Inner, State};
 use crate::{
     Auth, Error, Fault, Image,
     archive::Layout,
+    covered::{self, Layer},
     digest::{Digest, Hasher},
     disk::Workspace,
+    error::blocking,
     image::ImageLayer,
     index::{ImageRecord, Step},
     layer::{Blob, LayerError, Target, Unpacked, unpack_blob},
@@ -117,7 +119,8 @@ impl Inner {
         let id = plan.id;
         let hold = Hold::new(&self, plan.layers.iter().map(|(_, diff_id)| *diff_id));
         self.layers(&source, &plan, shown).await?;
-        let mut steps = vec![Step::PutImage(id, plan.record())];
+        let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect()).await?;
+        let mut steps = vec![Step::PutImage(id, plan.record(covered))];
         steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
         let changing = self.changing.lock().await;
         self.apply(steps).await?;
@@ -125,6 +128,20 @@ impl Inner {
         drop(hold);
         let image = self.state().get(&id);
         image.ok_or_else(|| Error::NotFound { reference: shown.to_owned() })
+    }
+
+    /// The directories whose attributes a layer hides without meaning to. Layers come lowest first.
+    async fn covered(self: &Arc<Self>, mut diff_ids: Vec<Digest>) -> Result<BTreeMap<String, Digest>, Error> {
+        diff_ids.reverse();
+        let layers = {
+            let state = self.state();
+            let known = diff_ids.iter().filter_map(|diff_id| state.layers.get(diff_id));
+            known.map(|layer| (self.layer_path(layer.directory), layer.implied.clone())).collect::<Vec<_>>()
+        };
+        let layers = layers.into_iter().map(|(path, implied)| Layer { path, implied: implied.into_iter().collect() });
+        let layers: Vec<_> = layers.collect();
+        let covered = blocking("compare layers", move || covered::find(&layers)).await?;
+        Ok(covered.into_iter().filter_map(|(path, layer)| Some((path, *diff_ids.get(layer)?))).collect())
     }
 
     /// Follows indexes to this machine's image and reads its configuration.
@@ -293,13 +310,13 @@ impl Plan {
         Ok(Self { id: config.digest, config: text, layers, size })
     }
 
-    fn record(&self) -> ImageRecord {
+    fn record(&self, covered: BTreeMap<String, Digest>) -> ImageRecord {
         let layer = |(content, diff_id): &(Content, Digest)| ImageLayer {
             diff_id: *diff_id,
             blob: content.digest,
             size: content.size,
         };
-        ImageRecord::new(self.config.clone(), self.size, self.layers.iter().map(layer).collect())
+        ImageRecord::new(self.config.clone(), self.size, self.layers.iter().map(layer).collect(), covered)
     }
 }
 

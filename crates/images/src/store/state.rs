@@ -124,6 +124,12 @@ impl State {
         id.parse::<Digest>().is_ok_and(|id| self.images.contains_key(&id))
     }
 
+    /// The directories that a snapshot of an image has to put right.
+    pub fn covered(&self, id: &str) -> BTreeMap<String, Digest> {
+        let id = id.parse::<Digest>().ok();
+        id.and_then(|id| self.images.get(&id)).map(|(record, _)| record.covered.clone()).unwrap_or_default()
+    }
+
     /// By id, by name, by the beginning of an id, in this order.
     pub fn resolve(&self, text: &str) -> Result<Option<Arc<Image>>, Error> {
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
