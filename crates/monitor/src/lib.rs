@@ -7,6 +7,7 @@ pub mod fork;
 pub mod launch;
 pub mod launcher;
 pub mod log;
+pub mod memory;
 pub mod monitor;
 pub mod packet;
 pub mod pod;

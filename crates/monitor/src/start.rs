@@ -11,16 +11,11 @@ use rustix::net::{SocketType, sockopt};
 
 use crate::fork::IGNORED;
 use crate::launch::read_memfd;
+use crate::memory;
 use crate::monitor::Monitor;
 use crate::packet;
 use crate::pod::Pod;
 use crate::protocol::{Message, PodPlan, inherited};
-
-/// Allocations of this many bytes go back to the system when they are freed.
-const RETURNED: i32 = 32 * 1024;
-
-/// Addresses are rounded to this: no page is smaller.
-const PAGE: usize = 4096;
 
 /// Why a monitor cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -133,37 +128,13 @@ fn set_up(id: &str, plan: OwnedFd) -> Result<(Pod, OwnedFd), String> {
         return Err(Error::Plan(format!("it is for pod {:?}, not {id:?}", plan.id)).to_string());
     }
     let pod = Pod::set_up(plan).map_err(|error| error.to_string())?;
-    return_memory();
+    memory::give_back();
     Ok((pod, signals))
-}
-
-/// Gives back what the set-up needed and the loop does not: unused heap, and the pages of the program itself, which come
-/// back from the page cache one by one when they are needed. That is most of what an idle monitor would hold.
-fn return_memory() {
-    unsafe extern "C" {
-        #[link_name = "__executable_start"]
-        static START: u8;
-        #[link_name = "etext"]
-        static END: u8;
-    }
-    // SAFETY: gives unused memory back, nothing else.
-    unsafe { libc::malloc_trim(0) };
-    // The symbols are the linker's: between them are the program's headers, constants and code, mapped from its file
-    // and read-only.
-    let (start, end) = (&raw const START, &raw const END);
-    let length = (end.addr() & !(PAGE - 1)).saturating_sub(start.addr());
-    // SAFETY: nothing there was ever written, so the kernel reads the same again from the file.
-    unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
 }
 
 /// A process that outlives the daemon and adopts orphans. Returns a signalfd for `SIGCHLD`.
 fn become_monitor() -> Result<OwnedFd, Error> {
-    // SAFETY: they set numbers. One arena, because writer threads use little memory and should return it.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, RETURNED);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, RETURNED);
-    }
+    memory::keep_little();
     // EPERM: it leads a session already.
     let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::empty());

@@ -18,12 +18,16 @@ use rustix::io::Errno;
 use crate::connection::Connection;
 use crate::container::Container;
 use crate::log::writer;
+use crate::memory;
 use crate::pod::Pod;
 use crate::reactor::{Event, Reactor, Source};
 
 use exits::Unclaimed;
 use leave::Leaving;
 use tasks::Task;
+
+/// When memory is given back after the last launch.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A pod's monitor.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ enum Due {
     Told(String),
     /// No thread could be had for the container's output; another try.
     Output(String),
+    /// Nothing was launched for a while: memory is given back.
+    Tidy,
     /// Connections are accepted again.
     Accept,
     /// Another look at what keeps the monitor from leaving.
@@ -131,6 +137,7 @@ impl Monitor {
             match due {
                 Due::Told(id) => self.tell_exit(&id),
                 Due::Output(id) => self.retry_output(&id),
+                Due::Tidy => memory::give_back(),
                 Due::Accept => self.watch_listener(),
                 Due::Leave => self.press_on(),
             }
@@ -139,6 +146,12 @@ impl Monitor {
 
     fn after(&mut self, time: Duration, due: Due) {
         self.timers.push((Instant::now() + time, due));
+    }
+
+    /// Memory is to be given back when nothing has been launched for a while.
+    fn tidy_later(&mut self) {
+        self.timers.retain(|(_, due)| *due != Due::Tidy);
+        self.after(QUIET, Due::Tidy);
     }
 
     /// A number that nothing else has.

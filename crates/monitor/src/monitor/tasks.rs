@@ -97,6 +97,7 @@ impl Monitor {
     fn remove_task(&mut self, number: u32) -> Option<Task> {
         let task = self.tasks.remove(&number)?;
         self.reactor.unwatch(&task.socket);
+        self.tidy_later();
         Some(task)
     }
 
