@@ -196,5 +196,6 @@ fn a_log_disk_that_hangs_stops_nothing_else() {
     until("the rest is in the log", || whole_records(&log).len() > 5000);
     let said = whole_records(&log).into_iter().skip(1).take(5000).map(|record| record.2);
     assert!(said.eq((1..=5000).map(|n: u32| n.to_string())));
+    drop(disk);
     pod.leave();
 }
