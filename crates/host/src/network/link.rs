@@ -48,7 +48,7 @@ pub(super) fn bring_up_loopback() -> Result<(), Error> {
 /// Brings a link up.
 pub(super) fn bring_up(socket: &mut Socket, link: u32) -> Result<(), Error> {
     let up = Message::new(libc::RTM_NEWLINK, REQUEST | ACK, &link_header(link, UP, UP));
-    socket.ask("bring up the pod's link", up).map(drop)
+    socket.ask(&format!("bring up link {link}"), up).map(drop)
 }
 
 /// Finds a link by name; none is not an error.

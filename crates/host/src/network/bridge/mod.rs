@@ -52,7 +52,10 @@ impl Bridge {
         let nftables = Mutex::new(Socket::netfilter()?);
         let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), nftables, config };
         let store = bridge.lock();
-        bridge.ensure_link(&mut Socket::route()?)?;
+        let mut socket = Socket::route()?;
+        bridge.ensure_link(&mut socket)?;
+        // Again for one that was there: whoever made it may have been killed before it was done.
+        bridge.set_up_link(&mut socket)?;
         bridge.install_table(&store)?;
         drop(store);
         Ok(bridge)
@@ -252,6 +255,7 @@ impl Bridge {
         let name = &self.config.name;
         let missing = || Error::LinkMissing { link: name.clone() };
         let found = link::find_link(socket, name)?.ok_or_else(missing)?;
+        link::bring_up(socket, found.index)?;
         for subnet in &self.config.subnets {
             link::add_address(socket, found.index, subnet.gateway(), subnet.prefix())?;
         }

@@ -475,6 +475,20 @@ fn status_repairs_what_somebody_removed() {
 }
 
 #[test]
+fn a_bridge_that_was_half_made_is_completed_at_open() {
+    TestHost::run(|| {
+        let mut node = Node::new();
+        run("ip addr flush dev corten0");
+        run("sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.corten0.route_localnet=0");
+        run("ip link set corten0 down");
+        node.reopen();
+        let pod = node.attach("a1", &[port(8080, 80)]);
+        let server = pod.listen(80);
+        talk(connect(at(ip("127.0.0.1"), 8080)), &server);
+    });
+}
+
+#[test]
 fn tables_that_drop_forwarded_packets_are_reported() {
     TestHost::run(|| {
         let node = Node::new();
