@@ -178,6 +178,17 @@ impl Fixture {
     }
 }
 
+/// A test that fails leaves nothing behind either.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let cgroup = Hierarchies::detect().unwrap().cgroup(&self.cgroup).unwrap();
+        if cgroup.exists() {
+            let _ = cgroup.kill(libc::SIGKILL);
+            let _ = cgroup.remove();
+        }
+    }
+}
+
 impl Running {
     /// Ends it.
     pub fn kill(&self) {
