@@ -85,11 +85,12 @@ pub struct ExecConfig {
 }
 
 /// Seccomp profiles.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeccompConfig {
-    /// The directory that `Localhost` profiles must be in (the kubelet's `<root>/seccomp`).
-    pub localhost_root: PathBuf,
+    /// The directory that `Localhost` profiles must be in, the kubelet's `<root>/seccomp` say. Default: anywhere, as the
+    /// kubelet checks the path itself.
+    pub localhost_root: Option<PathBuf>,
 }
 
 /// The daemon's own log, on standard error.
@@ -189,12 +190,6 @@ impl ExecConfig {
     }
 }
 
-impl Default for SeccompConfig {
-    fn default() -> Self {
-        Self { localhost_root: "/var/lib/kubelet/seccomp".into() }
-    }
-}
-
 impl Default for LogConfig {
     fn default() -> Self {
         Self { filter: "info".into(), format: LogFormat::Text }
@@ -218,13 +213,14 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        for (key, path) in [
-            ("root", &self.root),
-            ("state", &self.state),
-            ("socket", &self.socket),
-            ("netns_dir", &self.netns_dir),
-            ("seccomp.localhost_root", &self.seccomp.localhost_root),
-        ] {
+        let paths = [
+            ("root", Some(&self.root)),
+            ("state", Some(&self.state)),
+            ("socket", Some(&self.socket)),
+            ("netns_dir", Some(&self.netns_dir)),
+            ("seccomp.localhost_root", self.seccomp.localhost_root.as_ref()),
+        ];
+        for (key, path) in paths.into_iter().filter_map(|(key, path)| Some((key, path?))) {
             require(path.is_absolute(), key, path.display(), "must be an absolute path")?;
         }
         for (name, runtime) in &self.runtimes {

@@ -1,6 +1,7 @@
 //! The pod network, as configured: the built-in bridge, or CNI plugins.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use corten_host::network::bridge::{Bridge, BridgeConfig};
 use corten_host::network::cni::{Cni, CniConfig};
@@ -8,6 +9,7 @@ use corten_host::network::{Attached, PodNetwork};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::operation::lock;
 
 /// The pod network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,8 +48,8 @@ impl Default for NetworkConfig {
 pub enum Network {
     /// CNI plugins.
     Cni(Cni),
-    /// The built-in bridge.
-    Bridge(Bridge),
+    /// The built-in bridge, and the warnings that it last gave.
+    Bridge(Bridge, Mutex<Vec<String>>),
 }
 
 impl Network {
@@ -56,7 +58,7 @@ impl Network {
         match config.mode {
             Mode::Bridge => {
                 let bridge = Bridge::open(config.bridge.clone(), &state.join("network"));
-                Ok(Self::Bridge(bridge.map_err(|error| Error::node("network", error))?))
+                Ok(Self::Bridge(bridge.map_err(|error| Error::node("network", error))?, Mutex::default()))
             }
             Mode::Cni => Ok(Self::Cni(Cni::open(CniConfig {
                 conf_dir: config.conf_dir.clone(),
@@ -71,7 +73,7 @@ impl Network {
     pub fn attach(&self, pod: &PodNetwork) -> Result<Attached> {
         match self {
             Self::Cni(cni) => cni.attach(pod).map_err(|error| Error::Outside(format!("network: {error}"))),
-            Self::Bridge(bridge) => bridge.attach(pod).map_err(|error| Error::node("network", error)),
+            Self::Bridge(bridge, _) => bridge.attach(pod).map_err(|error| Error::node("network", error)),
         }
     }
 
@@ -79,7 +81,7 @@ impl Network {
     pub fn detach(&self, id: &str) -> Result<()> {
         match self {
             Self::Cni(cni) => cni.detach(id).map_err(|error| Error::Outside(format!("network: {error}"))),
-            Self::Bridge(bridge) => bridge.detach(id).map_err(|error| Error::node("network", error)),
+            Self::Bridge(bridge, _) => bridge.detach(id).map_err(|error| Error::node("network", error)),
         }
     }
 
@@ -87,9 +89,9 @@ impl Network {
     pub fn ready(&self) -> std::result::Result<(), String> {
         match self {
             Self::Cni(cni) => cni.status().map(drop).map_err(|error| error.to_string()),
-            Self::Bridge(bridge) => match bridge.status() {
+            Self::Bridge(bridge, known) => match bridge.status() {
                 Ok(warnings) => {
-                    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                    tell_new(&mut lock(known), warnings);
                     Ok(())
                 }
                 Err(error) => Err(error.to_string()),
@@ -101,7 +103,7 @@ impl Network {
     pub fn collect(&self, live: &[String]) -> Result<()> {
         match self {
             Self::Cni(cni) => cni.gc(live).map(drop).map_err(|error| Error::Outside(format!("network: {error}"))),
-            Self::Bridge(bridge) => bridge.collect(live).map(drop).map_err(|error| Error::node("network", error)),
+            Self::Bridge(bridge, _) => bridge.collect(live).map(drop).map_err(|error| Error::node("network", error)),
         }
     }
 
@@ -109,7 +111,15 @@ impl Network {
     pub fn close(&self) -> Result<()> {
         match self {
             Self::Cni(_) => Ok(()),
-            Self::Bridge(bridge) => bridge.close().map(drop).map_err(|error| Error::node("network", error)),
+            Self::Bridge(bridge, _) => bridge.close().map(drop).map_err(|error| Error::node("network", error)),
         }
     }
+}
+
+/// The kubelet asks every few seconds: a warning is told once, not each time.
+fn tell_new(known: &mut Vec<String>, warnings: Vec<String>) {
+    for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    *known = warnings;
 }

@@ -57,14 +57,20 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
     let directory = node.container_directory(container.id());
     record::make_directory(&directory)?;
     node.images.prepare_snapshot(container.id(), &image).await?;
-    let spec = build_spec(node, container, &ready, &image, &user)?;
-    write_spec(&spec_path(&directory), &spec)?;
-    Ok(Resolved {
+    let resolved = Resolved {
         image_id: image.id.clone(),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
         user,
         stop_signal: spec::stop_signal(config, &image.config)?,
+    };
+    let (task_container, user) = (container.clone(), resolved.user.clone());
+    // It looks at the mounts' sources, which may be on a file system that hangs.
+    node.blocking(move |node| {
+        let spec = build_spec(node, &task_container, &ready, &image, &user)?;
+        write_spec(&spec_path(&directory), &spec)
     })
+    .await?;
+    Ok(resolved)
 }
 
 fn not_ready(pod: &Pod) -> Error {
@@ -129,7 +135,8 @@ fn seccomp_profile(node: &Node, kind: &Seccomp, spec: &Spec) -> Result<Option<Li
         Seccomp::Unconfined => Ok(None),
         Seccomp::RuntimeDefault => Ok(Some(seccomp::default_profile(&bounding, &node.platform))),
         Seccomp::Localhost(file) => {
-            let profile = seccomp::load_localhost(&node.config.seccomp.localhost_root, file, &bounding, &node.platform);
+            let root = node.config.seccomp.localhost_root.as_deref();
+            let profile = seccomp::load_localhost(root, file, &bounding, &node.platform);
             let field = "config.linux.security_context.seccomp.localhost_ref";
             profile.map(Some).map_err(|error| Error::invalid(field, file.display(), error.to_string()))
         }

@@ -42,7 +42,8 @@ pub async fn exec_sync(
         let (id, state) = (container.id(), container.state());
         return Err(Error::Precondition(format!("container {id:?} is {}: nothing can be run in it", state.name())));
     };
-    let (exec, filter) = plan(node, container, command)?;
+    let (task_container, task_command) = (container.clone(), command.to_vec());
+    let (exec, filter) = node.blocking(move |node| plan(node, &task_container, &task_command)).await?;
     let exec_id = id::generate()?;
     let null = open_null()?;
     let (stdout, stdout_writer) = pipe_pair()?;

@@ -1,9 +1,9 @@
 //! StartContainer: the pod's monitor launches it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use corten_monitor::protocol::CallError;
+use corten_monitor::protocol::{CallError, Launch};
 
 use super::admit::admit;
 use super::{Container, Ended, Operation, Run, State, launch};
@@ -44,14 +44,21 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<(i32, i64
         let (pod, state) = (&container.pod.id, container.pod.state());
         return Err(Error::Precondition(format!("pod sandbox {pod:?} is {}", state.name())));
     };
+    let task_container = container.clone();
+    let (launch, filter) = node.blocking(move |node| prepare(node, &task_container)).await?;
+    let launched = ready.monitor.launch(container.id(), &launch, filter.as_ref().map(|filter| filter.as_fd())).await;
+    launched.map_err(|error| call_error(container, error))
+}
+
+/// What blocks: directories on any file system, and compiling a seccomp profile.
+fn prepare(node: &Node, container: &Container) -> Result<(Launch, Option<Arc<OwnedFd>>)> {
     make_log_directory(container)?;
     let launch = launch::launch(node, container)?;
     let filter = match launch.seccomp {
         true => launch::seccomp_filter(node, &launch.spec)?,
         false => None,
     };
-    let launched = ready.monitor.launch(container.id(), &launch, filter.as_ref().map(|filter| filter.as_fd())).await;
-    launched.map_err(|error| call_error(container, error))
+    Ok((launch, filter))
 }
 
 fn make_log_directory(container: &Container) -> Result<()> {

@@ -62,9 +62,12 @@ struct Link {
     open: watch::Sender<bool>,
 }
 
+/// An answer, with the descriptors that came with it.
+type Reply = (Result<Answer, CallError>, Vec<OwnedFd>);
+
 #[derive(Default)]
 struct Waiting {
-    replies: HashMap<u64, oneshot::Sender<(Result<Answer, CallError>, Vec<OwnedFd>)>>,
+    replies: HashMap<u64, oneshot::Sender<Reply>>,
     execs: HashMap<String, oneshot::Sender<Exit>>,
 }
 

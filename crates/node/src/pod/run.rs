@@ -74,15 +74,18 @@ async fn steps(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Ready> {
     Ok(Ready { monitor, network })
 }
 
-async fn files(node: &Node, pod: &Pod) -> Result<()> {
-    let directory = node.pod_directory(&pod.id);
-    record::make_directory(&directory)?;
-    pod.record(node)?;
-    if let Some(logs) = &pod.config.log_directory {
+async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let pod = pod.clone();
+    node.blocking(move |node| {
+        let directory = node.pod_directory(&pod.id);
+        record::make_directory(&directory)?;
+        pod.record(node)?;
+        resolv::write_files(&directory, &pod.config)?;
+        let Some(logs) = &pod.config.log_directory else { return Ok(()) };
         std::fs::create_dir_all(logs)
-            .map_err(|error| Error::node(format!("make the log directory {}", logs.display()), error))?;
-    }
-    resolv::write_files(&directory, &pod.config)
+            .map_err(|error| Error::node(format!("make the log directory {}", logs.display()), error))
+    })
+    .await
 }
 
 async fn cgroup(node: &Node, pod: &Pod) -> Result<()> {

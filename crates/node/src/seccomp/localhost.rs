@@ -21,15 +21,15 @@ use super::{Error, Kernel, Platform};
 /// The largest profile file in bytes. Docker's default profile has 15 KiB.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Reads the profile in a file below `root`, for a container whose bounding set is `capabilities`. Blocks.
+/// Reads the profile in a file, for a container whose bounding set is `capabilities`. Blocks.
 ///
-/// `path` is absolute, as the kubelet sends it. It must be below `root` by its text; symbolic links are followed, because operators
-/// link their directories into the kubelet's.
+/// `path` is absolute, as the kubelet sends it. If there is a `root`, it must be below that by its text; symbolic links are followed,
+/// because operators link their directories into the kubelet's.
 ///
 /// # Errors
 /// If the path is elsewhere, the file cannot be read, is larger than 1 MiB, or is not a profile.
 pub fn load_localhost(
-    root: &Path,
+    root: Option<&Path>,
     path: &Path,
     capabilities: &Capabilities,
     platform: &Platform,
@@ -42,14 +42,19 @@ pub fn load_localhost(
     })
 }
 
-fn check_path(root: &Path, path: &Path) -> Result<(), Error> {
+fn check_path(root: Option<&Path>, path: &Path) -> Result<(), Error> {
     let refuse = |why: String| Err(Error::Path { path: path.to_owned(), why });
     if path.components().any(|c| c == Component::ParentDir) {
         return refuse("has a component ..".to_owned());
     }
-    match path.strip_prefix(root) {
-        Ok(below) if path.is_absolute() && below != Path::new("") => Ok(()),
-        _ => refuse(format!("is not below the directory of profiles, {}", root.display())),
+    if !path.is_absolute() {
+        return refuse("is not an absolute path".to_owned());
+    }
+    match root {
+        Some(root) if path.strip_prefix(root).map_or(true, |below| below == Path::new("")) => {
+            refuse(format!("is not below the directory of profiles, {}", root.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -90,7 +90,7 @@ fn what_makes_no_sense_is_named() {
 #[test]
 fn only_files_below_the_root_are_read() {
     let root = tempfile::tempdir().unwrap();
-    let load = |path: &Path| load_localhost(root.path(), path, &caps(&[]), &platform());
+    let load = |path: &Path| load_localhost(Some(root.path()), path, &caps(&[]), &platform());
     let good = root.path().join("profiles/good.json");
     fs::create_dir(root.path().join("profiles")).unwrap();
     fs::write(&good, CONDITIONAL).unwrap();
@@ -116,7 +116,7 @@ fn files_that_are_no_profiles_are_named() {
     fs::create_dir(file("directory")).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, file("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     for name in ["broken", "invalid", "large", "directory", "fifo", "missing"] {
-        let error = load_localhost(root.path(), &file(name), &caps(&[]), &platform()).unwrap_err().to_string();
+        let error = load_localhost(Some(root.path()), &file(name), &caps(&[]), &platform()).unwrap_err().to_string();
         assert!(error.contains(file(name).to_str().unwrap()), "{error}");
     }
 }
