@@ -68,13 +68,18 @@ pub(super) fn list_links(socket: &mut Socket) -> Result<Vec<Link>, Error> {
 }
 
 /// Creates a bridge that is up.
-pub(super) fn create_bridge(socket: &mut Socket, name: &str, mac: [u8; 6], mtu: u32) -> Result<(), Error> {
+pub(super) fn create_bridge(socket: &mut Socket, name: &str, mac: [u8; 6]) -> Result<(), Error> {
     let create = Message::new(libc::RTM_NEWLINK, REQUEST | ACK | CREATE | EXCL, &link_header(0, UP, UP))
         .text(libc::IFLA_IFNAME, name)
-        .u32(libc::IFLA_MTU, mtu)
         .attr(libc::IFLA_ADDRESS, &mac)
         .nest(libc::IFLA_LINKINFO, |info| info.text(libc::IFLA_INFO_KIND, "bridge"));
     socket.ask(&format!("create bridge {name}"), create).map(drop)
+}
+
+/// Sets a link's MTU. A bridge keeps it from then on; one given at its creation is lost with the last port.
+pub(super) fn set_mtu(socket: &mut Socket, link: u32, mtu: u32) -> Result<(), Error> {
+    let set = Message::new(libc::RTM_NEWLINK, REQUEST | ACK, &link_header(link, 0, 0)).u32(libc::IFLA_MTU, mtu);
+    socket.ask(&format!("set the MTU of link {link} to {mtu}"), set).map(drop)
 }
 
 /// Creates a veth pair: this end up and a port of the bridge, the other in the pod's namespace and down.

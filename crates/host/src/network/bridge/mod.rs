@@ -37,6 +37,8 @@ const ALIAS: &str = "corten:";
 #[derive(Debug)]
 pub struct Bridge {
     config: BridgeConfig,
+    /// Of the bridge and the pods: the configured one, or what the default route had at open.
+    mtu: u32,
     store: Mutex<Store>,
     /// Kept open, because closing it costs a grace period (10 ms). Locked after the store.
     nftables: Mutex<Socket>,
@@ -50,9 +52,13 @@ impl Bridge {
     pub fn open(config: BridgeConfig, state_dir: &Path) -> Result<Self, Error> {
         config.validate()?;
         let nftables = Mutex::new(Socket::netfilter()?);
-        let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), nftables, config };
-        let store = bridge.lock();
         let mut socket = Socket::route()?;
+        let mtu = match config.mtu {
+            Some(mtu) => mtu,
+            None => forwarding::mtu_of_default_route(&mut socket)?,
+        };
+        let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), nftables, config, mtu };
+        let store = bridge.lock();
         bridge.ensure_link(&mut socket)?;
         // Again for one that was there: whoever made it may have been killed before it was done.
         bridge.set_up_link(&mut socket)?;
@@ -200,7 +206,7 @@ impl Bridge {
         let veth = Veth {
             name: &record.link,
             bridge: bridge.index,
-            mtu: bridge.mtu,
+            mtu: self.mtu,
             peer: POD_INTERFACE,
             peer_mac: mac,
             peer_namespace: namespace,
@@ -238,11 +244,7 @@ impl Bridge {
             None => {}
         }
         let gateways: Vec<IpAddr> = self.config.subnets.iter().map(Subnet::gateway).collect();
-        let mtu = match self.config.mtu {
-            Some(mtu) => mtu,
-            None => forwarding::mtu_of_default_route(socket)?,
-        };
-        link::create_bridge(socket, name, config::mac_of(&gateways), mtu)?;
+        link::create_bridge(socket, name, config::mac_of(&gateways))?;
         let made = self.set_up_link(socket);
         if made.is_err() {
             // Best effort: half a bridge would be taken for a whole one.
@@ -255,6 +257,7 @@ impl Bridge {
         let name = &self.config.name;
         let missing = || Error::LinkMissing { link: name.clone() };
         let found = link::find_link(socket, name)?.ok_or_else(missing)?;
+        link::set_mtu(socket, found.index, self.mtu)?;
         link::bring_up(socket, found.index)?;
         for subnet in &self.config.subnets {
             link::add_address(socket, found.index, subnet.gateway(), subnet.prefix())?;

@@ -537,6 +537,9 @@ fn the_mtu_is_that_of_the_default_route_unless_configured() {
         let pod = PodNetwork { id: "a1".into(), netns: netns.clone(), ..PodNetwork::default() };
         bridge.attach(&pod).unwrap();
         assert!(netns::enter(&netns, || run("ip link show eth0")).unwrap().contains("mtu 1400"));
+        // A bridge without ports forgets an MTU that nobody set.
+        run("ip link del vetha1");
+        assert!(run("ip link show corten0").contains("mtu 1400"), "{}", run("ip link show corten0"));
     });
 }
 
