@@ -189,6 +189,12 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(Error::io("create directory", path))
 }
 
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
+    let directory = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(Error::io("open", path))?;
+    rustix::fs::fsync(&directory).map_err(Error::io("sync", path))
+}
+
 fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
     match result {
         Err(Errno::NOENT) => Ok(()),

@@ -5,7 +5,7 @@
 
 mod support;
 
-use corten_images::{Auth, Config, Fault, Store};
+use corten_images::{Config, Fault, Store};
 use support::{
     Registry,
     build::{self, Built, BuiltLayer, Form, Packing, architecture, archive},
@@ -232,5 +232,4 @@ async fn an_archive_is_loaded() {
     assert_eq!(read(&store, "example.test/loaded:1", "/f").await.unwrap(), b"loaded");
     let error = store.load(b"no archive at all".as_slice()).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Caller);
-    let _ = Auth::default();
 }

@@ -14,14 +14,17 @@ use std::{
 
 use state::State;
 use sync::Syncer;
-use tokio::{io::AsyncRead, sync::Semaphore};
+use tokio::{
+    io::AsyncRead,
+    sync::{OwnedMutexGuard, Semaphore},
+};
 
 use crate::{
     Auth, Config, Error, Image, Snapshot, Usage,
     digest::Digest,
     disk::{self, Trash},
     error::blocking,
-    index::{Index, Step},
+    index::{Index, LayerRecord, Step},
     layer::Unpacked,
     reference::Reference,
     snapshot::{self, SnapshotRecord},
@@ -45,7 +48,7 @@ struct Inner {
     index: Index,
     state: Mutex<State>,
     /// One change of the index at a time, from what it is decided on to what follows from it.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     downloads: Semaphore,
     syncer: Syncer,
     next_directory: AtomicU64,
@@ -92,12 +95,11 @@ impl Store {
     /// there is no such image.
     pub async fn remove(&self, reference_or_id: &str) -> Result<(), Error> {
         let inner = self.inner.clone();
-        let changing = inner.changing.lock().await;
+        let turn = inner.turn().await;
         let Some(image) = inner.state().resolve(reference_or_id)? else { return Ok(()) };
         let Ok(id) = image.id.parse::<Digest>() else { return Ok(()) };
         let steps = inner.state().steps_to_remove(id);
-        inner.apply(steps).await?;
-        drop(changing);
+        inner.apply(turn, steps).await?;
         inner.collect().await
     }
 
@@ -191,7 +193,7 @@ impl Inner {
             downloads: Semaphore::new(config.max_concurrent_downloads.max(1)),
             next_directory: AtomicU64::new(directories.iter().max().map_or(0, |highest| highest + 1)),
             syncer: Syncer::default(),
-            changing: tokio::sync::Mutex::new(()),
+            changing: Arc::default(),
             state: Mutex::new(state),
             root,
             config,
@@ -227,12 +229,19 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes a change: durable first, then visible. The caller holds `changing`.
-    async fn apply(self: &Arc<Self>, steps: Vec<Step>) -> Result<(), Error> {
+    /// Waits until no other change is going on. The turn moves into the work, so that a caller who goes away does not
+    /// let the next change begin early.
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.changing.clone().lock_owned().await
+    }
+
+    /// Makes a change: durable first, then visible.
+    async fn apply(self: &Arc<Self>, turn: OwnedMutexGuard<()>, steps: Vec<Step>) -> Result<(), Error> {
         let inner = self.clone();
         blocking("write the image index", move || {
             inner.index.apply(&steps)?;
             inner.state().apply(steps);
+            drop(turn);
             Ok(())
         })
         .await
@@ -240,8 +249,7 @@ impl Inner {
 
     /// Deletes the layers that nothing uses. They vanish from the state first, so that nobody begins to use them.
     async fn collect(self: Arc<Self>) -> Result<(), Error> {
-        let changing = self.changing.lock().await;
-        let inner = self.clone();
+        let (turn, inner) = (self.turn().await, self.clone());
         let result = blocking("collect layers", move || {
             let (steps, taken) = inner.state().take_unused();
             if let Err(error) = inner.index.apply(&steps) {
@@ -251,10 +259,10 @@ impl Inner {
             for layer in taken.values() {
                 inner.trash.take_path(&inner.layer_path(layer.directory))?;
             }
+            drop(turn);
             Ok(())
         })
         .await;
-        drop(changing);
         self.trash.clone().empty_soon();
         result
     }
@@ -262,13 +270,23 @@ impl Inner {
     /// Gives a verified layer its place: on disk for good first, then by its name, then in the index.
     async fn commit_layer(self: &Arc<Self>, workspace: disk::Workspace, unpacked: Unpacked) -> Result<(), Error> {
         self.syncer.sync(self.root.clone()).await?;
-        let directory = self.next_directory.fetch_add(1, Ordering::Relaxed);
-        workspace.keep(&self.layer_path(directory))?;
-        self.syncer.sync_directory(self.root.join("l")).await?;
-        let Unpacked { diff_id, usage, has_root, implied } = unpacked;
-        let record = crate::index::LayerRecord::new(directory, usage, has_root, implied);
-        let _changing = self.changing.lock().await;
-        self.apply(vec![Step::PutLayer(diff_id, record)]).await
+        let (turn, inner) = (self.turn().await, self.clone());
+        blocking("commit a layer", move || {
+            let directory = inner.next_directory.fetch_add(1, Ordering::Relaxed);
+            let path = inner.layer_path(directory);
+            workspace.keep(&path)?;
+            disk::sync_directory(&inner.root.join("l"))?;
+            let Unpacked { diff_id, usage, has_root, implied } = unpacked;
+            let steps = vec![Step::PutLayer(diff_id, LayerRecord::new(directory, usage, has_root, implied))];
+            if let Err(error) = inner.index.apply(&steps) {
+                inner.trash.take_path(&path)?;
+                return Err(error);
+            }
+            inner.state().apply(steps);
+            drop(turn);
+            Ok(())
+        })
+        .await
     }
 
     fn prepare_snapshot(&self, container: &str, image: &Image) -> Result<Snapshot, Error> {

@@ -122,9 +122,7 @@ impl Inner {
         let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect()).await?;
         let mut steps = vec![Step::PutImage(id, plan.record(covered))];
         steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
-        let changing = self.changing.lock().await;
-        self.apply(steps).await?;
-        drop(changing);
+        self.apply(self.turn().await, steps).await?;
         drop(hold);
         let image = self.state().get(&id);
         image.ok_or_else(|| Error::NotFound { reference: shown.to_owned() })

@@ -32,13 +32,4 @@ impl Syncer {
         *done = covered;
         Ok(())
     }
-
-    /// Makes the names in a directory durable.
-    pub async fn sync_directory(&self, path: PathBuf) -> Result<(), Error> {
-        blocking("sync a directory", move || {
-            let file = File::open(&path).map_err(Error::io("open", &path))?;
-            rustix::fs::fsync(&file).map_err(Error::io("sync", &path))
-        })
-        .await
-    }
 }
