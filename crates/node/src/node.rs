@@ -7,6 +7,7 @@ use corten_host::cgroup::{Cgroup, Hierarchies};
 
 use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
+use crate::monitor::Program;
 use crate::network::Network;
 use crate::registry::{Containers, Pods};
 use crate::{seccomp, spec};
@@ -30,7 +31,7 @@ pub struct Node {
     /// What this host can grant.
     pub host: spec::Host,
     /// The `corten-monitor` program.
-    pub monitor: PathBuf,
+    pub monitor: Program,
     hierarchies: Hierarchies,
 }
 
@@ -61,7 +62,7 @@ impl Node {
             seccomp: seccomp::Cache::default(),
             platform: seccomp::Platform::current(),
             host: spec::Host::probe()?,
-            monitor: monitor_program(&config)?,
+            monitor: Program::open(monitor_program(&config)?)?,
             hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
             config,
         })

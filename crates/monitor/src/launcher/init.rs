@@ -68,8 +68,8 @@ impl Init<'_> {
         mounts.iter().try_for_each(|mount| mounter.mount(mount))?;
         devices::populate(root, mounts, self.linux.devices().as_deref().unwrap_or_default())?;
         let connected = stdio::connect(process, self.terminal, self.stdio, root, channel)?;
-        finish_root(self.spec, self.linux, root, &connected, propagation)?;
-        root::enter(root.root())?;
+        finish_root(self.spec, self.linux, root, &connected)?;
+        root::enter(root.root(), propagation.map(|(propagation, _)| propagation))?;
         drop(root_fd);
         if let Some(personality) = self.linux.personality() {
             limits::set_personality(personality)?;
@@ -80,13 +80,7 @@ impl Init<'_> {
 }
 
 /// What is done to the root after everything is mounted in it.
-fn finish_root(
-    spec: &Spec,
-    linux: &Linux,
-    root: Confined<'_>,
-    connected: &Connected,
-    propagation: Option<(Propagation, bool)>,
-) -> Result<(), CallError> {
+fn finish_root(spec: &Spec, linux: &Linux, root: Confined<'_>, connected: &Connected) -> Result<(), CallError> {
     if let Some(terminal) = connected.terminal() {
         devices::console(root, terminal)?;
     }
@@ -94,8 +88,10 @@ fn finish_root(
     mounts::mask(root, linux.masked_paths().as_deref().unwrap_or_default())?;
     let cwd = spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd());
     root.open_or_make(cwd, Kind::Directory).container(|| format!("make working directory {}", cwd.display()))?;
-    let readonly = spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
-    root::finish(root.root(), readonly, propagation.map(|(propagation, _)| propagation))
+    match spec.root().as_ref().and_then(|root| root.readonly()) {
+        Some(true) => root::lock(root.root()),
+        _ => Ok(()),
+    }
 }
 
 /// Sets the names in a UTS namespace made with the container; a joined one has its names already.

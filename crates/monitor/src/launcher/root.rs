@@ -80,29 +80,35 @@ impl Root {
     }
 }
 
-/// Makes the root the caller's `/` and takes everything of the host's away.
-pub(super) fn enter(root: BorrowedFd<'_>) -> Result<(), CallError> {
+/// Makes the root the caller's `/`, takes everything of the host's away, and gives the root its propagation: only now,
+/// because pivot_root(2) refuses a shared one.
+pub(super) fn enter(root: BorrowedFd<'_>, propagation: Option<Propagation>) -> Result<(), CallError> {
     let step = || "enter the root".to_owned();
+    // Opened before: "/" will be the new root, and the old one, which comes to lie on top of it, would have no path.
+    let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).node(step)?;
     rustix::process::fchdir(root).node(step)?;
-    // The old root comes to lie on top of the new one, and "." is still the new one.
     rustix::process::pivot_root(".", ".").node(step)?;
     // Detaching it must not unmount the peers of its mounts on the host.
     let slave = Change { propagation: Some(Propagation::Slave), ..Change::default() };
-    let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).node(step)?;
     mount::change(old.as_fd(), true, slave).node(step)?;
     rustix::process::fchdir(&old).node(step)?;
     drop(old);
     rustix::mount::unmount(".", UnmountFlags::DETACH).node(step)?;
-    rustix::process::chdir("/").node(step)
+    rustix::process::chdir("/").node(step)?;
+    // Its own peers do not exist, so it is private and a slave of nobody already.
+    match propagation.filter(|p| matches!(p, Propagation::Shared | Propagation::Unbindable)) {
+        Some(propagation) => {
+            let change = Change { propagation: Some(propagation), ..Change::default() };
+            mount::change_path(Path::new("/"), false, change).node(|| "change the root's propagation".into())
+        }
+        None => Ok(()),
+    }
 }
 
-/// The last changes to the root mount itself.
-pub(super) fn finish(root: BorrowedFd<'_>, readonly: bool, propagation: Option<Propagation>) -> Result<(), CallError> {
-    let set = if readonly { attribute::RDONLY } else { 0 };
-    // Its own peers do not exist, so it is private and a slave of nobody already.
-    let propagation = propagation.filter(|p| matches!(p, Propagation::Shared | Propagation::Unbindable));
-    let change = Change { set, propagation, ..Change::default() };
-    if change.is_empty() { Ok(()) } else { mount::change(root, false, change).node(|| "change the root".into()) }
+/// Makes the root read-only.
+pub(super) fn lock(root: BorrowedFd<'_>) -> Result<(), CallError> {
+    let change = Change { set: attribute::RDONLY, ..Change::default() };
+    mount::change(root, false, change).node(|| "make the root read-only".into())
 }
 
 /// The overlay as a mount of no namespace.

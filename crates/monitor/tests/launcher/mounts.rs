@@ -99,6 +99,29 @@ fn propagation() {
     }
 }
 
+/// What a container mounts in an rshared volume is mounted on the host, also below a root that is shared itself.
+#[test]
+fn propagation_out_of_a_container() {
+    let mut fixture =
+        Fixture::new("mount -t tmpfs new /v/new && touch /v/new/file && echo mounted; grep ' / ' /proc/self/mountinfo");
+    let dir = fixture.dir.path().join("volume");
+    fs::create_dir_all(dir.join("new")).unwrap();
+    let shared = mount::clone_path(&dir, false).unwrap();
+    mount::attach_path(&shared, &dir).unwrap();
+    let change = mount::Change { propagation: Some(mount::Propagation::Shared), ..mount::Change::default() };
+    mount::change(shared.as_fd(), false, change).unwrap();
+    fixture.mount("/v", "bind", &dir, &["rbind", "rshared"]);
+    fixture.spec["linux"]["rootfsPropagation"] = json!("rshared");
+    let sys_admin = json!(["CAP_SYS_ADMIN"]);
+    fixture.process()["capabilities"] = json!({"bounding": sys_admin, "effective": sys_admin, "permitted": sys_admin});
+    let text = fixture.output();
+    assert!(text.starts_with("mounted") && text.contains("shared:"), "{text}");
+    assert!(dir.join("new/file").exists());
+    for path in [dir.join("new"), dir] {
+        rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
 /// Links in the image do not lead a mount, or what is made for it, outside.
 #[test]
 fn hostile_destinations_stay_inside() {

@@ -5,7 +5,7 @@ mod packet;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +45,27 @@ pub enum Event {
     Gone,
 }
 
+/// The `corten-monitor` program. It is started through a read-only mount that is in no mount table, so nobody in a
+/// container, where its `/proc/<pid>/exe` may be seen, can open it for writing (CVE-2019-5736).
+pub struct Program {
+    path: PathBuf,
+    locked: OwnedFd,
+}
+
+impl Program {
+    /// Opens the program.
+    pub fn open(path: PathBuf) -> Result<Self> {
+        let locked = corten_host::mount::read_only_program(&path);
+        let locked = locked.map_err(|error| Error::node(format!("open {}", path.display()), error))?;
+        Ok(Self { path, locked })
+    }
+
+    /// Its name among this process's descriptors: the child that executes it has them no more.
+    fn executable(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.locked.as_raw_fd()).into()
+    }
+}
+
 /// A connection to a pod's monitor.
 pub struct Monitor {
     /// Its process id.
@@ -80,21 +101,21 @@ pub struct Running {
 }
 
 impl Monitor {
-    /// Starts the program `monitor` for a pod. `directory` is the pod's state directory. Events go to `events`.
+    /// Starts the program for a pod. `directory` is the pod's state directory. Events go to `events`.
     pub async fn start(
-        monitor: &Path,
+        program: &Program,
         directory: &Path,
         plan: &PodPlan,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self> {
-        let failed = |error: std::io::Error| Error::node(format!("start {}", monitor.display()), error);
+        let failed = |error: std::io::Error| Error::node(format!("start {}", program.path.display()), error);
         let listener = listener(directory)?;
         let (ours, theirs) = socket_pair()?;
         let plan_file = memfd("plan", plan)?;
         let log = log_file(directory)?;
         let null = File::open("/dev/null").map_err(failed)?;
         let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), theirs.as_fd(), plan_file.as_fd()];
-        let pid = corten_host::spawn::spawn(monitor, &["corten-monitor", &plan.id], &fds)
+        let pid = corten_host::spawn::spawn(&program.executable(), &["corten-monitor", &plan.id], &fds)
             .map_err(|error| Error::node("monitor", error))?;
         drop(theirs);
         let process = open_process(pid)?;
@@ -333,7 +354,7 @@ fn address(directory: &Path) -> Result<Address> {
     let failed = |error: rustix::io::Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
     let fd = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed)?;
-    let path = format!("/proc/self/fd/{}/monitor.sock", std::os::fd::AsRawFd::as_raw_fd(&fd));
+    let path = format!("/proc/self/fd/{}/monitor.sock", fd.as_raw_fd());
     Ok(Address { name: SocketAddrUnix::new(path).map_err(failed)?, _directory: fd })
 }
 

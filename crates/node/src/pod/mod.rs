@@ -12,6 +12,7 @@
 //! daemon made before it was killed can be undone by another.
 
 pub mod admit;
+mod bandwidth;
 pub mod config;
 pub mod remove;
 pub mod run;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::admit::{Admission, admit};
 use super::config::PortMapping;
-use super::{Operation, Pod, Ready, State, undo};
+use super::{Operation, Pod, Ready, State, bandwidth, undo};
 use crate::container::exits;
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
@@ -104,15 +104,15 @@ async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
 }
 
 async fn network(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Attached> {
-    let request = pod_network(node, pod);
+    let request = pod_network(node, pod)?;
     node.blocking(move |node| node.network.attach(&request)).await
 }
 
 /// What the network is told of a pod.
-pub fn pod_network(node: &Node, pod: &Pod) -> PodNetwork {
+fn pod_network(node: &Node, pod: &Pod) -> Result<PodNetwork> {
     let config = &pod.config;
     let dns = config.dns.clone().unwrap_or_default();
-    PodNetwork {
+    Ok(PodNetwork {
         id: pod.id.clone(),
         netns: node.netns_path(&pod.id),
         name: config.metadata.name.clone(),
@@ -123,9 +123,9 @@ pub fn pod_network(node: &Node, pod: &Pod) -> PodNetwork {
         cgroup_parent: config.cgroup_parent.clone().unwrap_or_default(),
         host_ports: config.port_mappings.iter().filter_map(PortMapping::host).collect(),
         dns: corten_host::network::Dns { servers: dns.servers, searches: dns.searches, options: dns.options },
-        bandwidth: None,
+        bandwidth: bandwidth::of(&config.annotations)?,
         mac: None,
-    }
+    })
 }
 
 async fn monitor(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Arc<Monitor>> {
