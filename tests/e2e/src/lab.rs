@@ -60,12 +60,20 @@ fn run(dir: &TempDir, setup: Setup, body: impl AsyncFnOnce(&mut Lab)) {
     });
 }
 
-/// What must be as it was when the daemon has ended. The files below `root` outlive it, as do empty directories the
-/// configuration names, the cgroup the test named, and CNI's bridge and (empty) iptables chains, which are the plugins'.
+/// What there is below `state` when there is no pod: the lock, the last address given, and empty directories.
+const EMPTY_STATE: [&str; 8] =
+    ["cortend.lock", "containers", "network", "network/last.json", "network/pods", "pods", "runtimes", "runtimes/runc"];
+
+fn is_empty_state(file: &str, paths: &Paths) -> bool {
+    EMPTY_STATE.iter().any(|own| Path::new(file) == paths.state().join(own))
+}
+
+/// What must be as it was when the daemon has ended. The files below `root` outlive it, as do the empty directories of its
+/// state, the cgroup the test named, and CNI's bridge and (empty) iptables chains, which are the plugins'.
 fn machine(paths: &Paths, network: Network) -> Snapshot {
     let cgroup = paths.cgroup();
     Snapshot::take(paths)
-        .without("file", |file| Path::new(file).starts_with(paths.root()))
+        .without("file", |file| Path::new(file).starts_with(paths.root()) || is_empty_state(file, paths))
         .without("cgroup", |path| path.ends_with(&cgroup))
         .without("link", |link| link == "e2e0")
         .without("nftables", |_| network == Network::Cni)
@@ -190,11 +198,15 @@ impl Lab {
     }
 }
 
-/// What may differ while the daemon runs: the bridge and its rules stay for the next pod, as does the pods' cgroup.
+/// What may differ while the daemon runs: the bridge, its rules and its notes of addresses that become free stay for the
+/// next pod, as does the pods' cgroup.
 fn settled(snapshot: &Snapshot, paths: &Paths) -> Snapshot {
     let cgroup = paths.cgroup();
+    let addresses = paths.state().join("network/pods");
     snapshot
         .clone()
+        .without("file", |file| is_empty_state(file, paths) || Path::new(file).starts_with(&addresses))
+        .without("file", |file| Path::new(file) == paths.root().join("cni"))
         .without("link", |link| !link.starts_with("veth") && !link.contains('@'))
         .without("nftables", |_| true)
         .without("cgroup", |path| path.ends_with(&cgroup))

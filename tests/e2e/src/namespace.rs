@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nix::{
     mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     unistd::Uid,
 };
 
@@ -42,6 +42,22 @@ fn enter_fresh() {
     std::fs::create_dir_all(NAMED).expect("make the directory of named network namespaces");
     mount(Some("tmpfs"), NAMED, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
     run("ip", &["link", "set", "lo", "up"]);
+}
+
+/// Runs `body` on a new thread in the network namespace that `ip netns` knows by this name. A socket made there stays
+/// there.
+///
+/// # Panics
+/// If `body` does, or if there is no such namespace.
+pub fn inside<T: Send>(name: &str, body: impl FnOnce() -> T + Send) -> T {
+    let namespace = std::fs::File::open(format!("{NAMED}/{name}")).expect("open the network namespace");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the network namespace");
+            body()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Runs a program to its end in this thread's namespaces and returns its standard output.

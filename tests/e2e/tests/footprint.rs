@@ -48,7 +48,7 @@ fn the_steps_of_a_pod_start_and_their_times_can_be_asked_for_and_are_in_the_log(
         let request = PodTimelineRequest { pod_sandbox_id: pod };
         let steps = lab.cri.node().pod_timeline(request).await.unwrap().into_inner().steps;
         let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
-        for name in ["cgroup", "netns", "network", "files", "monitor"] {
+        for name in ["run/files", "run/cgroup", "run/netns", "run/network", "run/monitor"] {
             assert!(names.contains(&name), "{name} is not in {names:?}");
             assert!(lab.daemon.log().contains(name), "{name} is not in the log");
         }

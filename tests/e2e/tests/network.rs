@@ -1,6 +1,11 @@
 //! Pod networks: the built-in bridge and CNI's, which must do the same for a pod.
 
-use std::{fs, net::TcpStream, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{IpAddr, TcpListener, TcpStream},
+    process::Command,
+};
 
 use corten_cri::v1::*;
 use corten_e2e::{
@@ -8,7 +13,7 @@ use corten_e2e::{
     daemon::{Network, Setup},
     image,
     lab::{self, Lab},
-    namespace::run,
+    namespace::{inside, run},
     pods,
 };
 
@@ -66,7 +71,7 @@ fn a_pod_has_an_address_and_is_reached_at_it(setup: Setup) {
     lab::test(setup, async |lab| {
         let pod = serving(lab, &lab.pod("web")).await;
         let ip = lab.cri.pod_ip(&pod).await;
-        assert!(ip.parse::<std::net::IpAddr>().is_ok(), "{ip}");
+        assert!(ip.parse::<IpAddr>().is_ok(), "{ip}");
         assert_eq!(fetch(&ip).await, PAGE);
         lab.cri.stop_pod(&pod).await.unwrap();
         let network = lab.cri.pod_status(&pod).await.unwrap().network.unwrap_or_default();
@@ -136,11 +141,30 @@ impl Outside {
         Self
     }
 
-    /// Runs a busybox applet there.
-    fn command(applet: &[&str]) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", "outside", "busybox"]).args(applet);
-        command
+    /// The answer of a web server as it is seen from there.
+    async fn fetch(address: &'static str) -> String {
+        let connect = move || inside("outside", || TcpStream::connect(address));
+        let exchange = move || -> std::io::Result<String> {
+            let mut connection = connect()?;
+            connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer)?;
+            Ok(answer.split_once("\r\n\r\n").unwrap_or_default().1.to_owned())
+        };
+        tokio::task::spawn_blocking(exchange).await.unwrap().unwrap()
+    }
+
+    /// Answers one connection to port 80 there; the address that it came from.
+    async fn answer_one() -> IpAddr {
+        let listener = inside("outside", || TcpListener::bind("192.0.2.2:80")).unwrap();
+        let accept = move || {
+            let (mut connection, peer) = listener.accept().unwrap();
+            connection.read_exact(&mut [0; 3]).unwrap();
+            connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 13\r\n\r\nfrom outside\n").unwrap();
+            let _ = connection.read_to_end(&mut Vec::new());
+            peer.ip()
+        };
+        tokio::task::spawn_blocking(accept).await.unwrap()
     }
 }
 
@@ -158,8 +182,7 @@ fn a_host_port_leads_to_the_pod(setup: Setup) {
         fetch(&lab.cri.pod_ip(&pod).await).await;
         assert_eq!(fetch("127.0.0.1:8081").await, PAGE, "from the host by loopback");
         assert_eq!(fetch("192.0.2.1:8081").await, PAGE, "from the host by its address");
-        let there = Outside::command(&["wget", "-q", "-T", "5", "-O", "-", "http://192.0.2.1:8081/"]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&there.stdout), PAGE, "from outside");
+        assert_eq!(Outside::fetch("192.0.2.1:8081").await, PAGE, "from outside");
         // A pod reaches itself by the host's address.
         let id = lab.cri.list(None).await.unwrap().remove(0);
         assert_eq!(lab.cri.shell(&id, "wget -q -T 5 -O - http://192.0.2.1:8081/").await, PAGE, "from the pod itself");
@@ -181,26 +204,13 @@ fn a_host_port_is_free_again(setup: Setup) {
 fn pods_reach_the_outside_masqueraded(setup: Setup) {
     lab::test(setup, async |lab| {
         let _outside = Outside::connect();
-        let page = lab.paths.dir.join("page");
-        fs::create_dir(&page).unwrap();
-        fs::write(page.join("index.html"), "from outside\n").unwrap();
-        let mut server = Outside::command(&["httpd", "-f", "-v", "-p", "80", "-h", &page.display().to_string()])
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
         let config = lab.pod("inside");
         let pod = lab.run_pod(&config).await;
         let id = lab.start(&pod, &config, &pods::sleeper("c", &lab.busybox().await)).await;
-        let answer = until("an answer from outside", async || {
-            let output = lab.cri.exec(&id, &["wget", "-q", "-T", "5", "-O", "-", "http://192.0.2.2/"]).await;
-            (output.code == 0).then_some(output.stdout)
-        });
-        assert_eq!(answer.await, "from outside\n");
-        server.kill().unwrap();
-        let log = server.wait_with_output().unwrap().stderr;
-        let log = String::from_utf8_lossy(&log);
-        assert!(log.contains("192.0.2.1"), "the outside saw another address than the host's: {log}");
-        assert!(!log.contains(&lab.cri.pod_ip(&pod).await), "the outside saw the pod's address: {log}");
+        let fetch = async || lab.cri.shell(&id, "wget -q -T 10 -O - http://192.0.2.2/").await;
+        let (seen, page) = tokio::join!(Outside::answer_one(), fetch());
+        assert_eq!(page, "from outside\n");
+        assert_eq!(seen.to_string(), "192.0.2.1", "the outside saw another address than the host's");
     });
 }
 

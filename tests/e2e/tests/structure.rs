@@ -54,7 +54,8 @@ fn crates_depend_on_each_other_as_designed() {
     let all = edges(&metadata());
     let found: BTreeSet<_> = all.into_iter().filter(|(from, _)| from != "corten-e2e").collect();
     let allowed: BTreeSet<_> = ALLOWED.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
-    assert_eq!(found, allowed);
+    let forbidden: Vec<_> = found.difference(&allowed).collect();
+    assert!(forbidden.is_empty(), "{forbidden:?}");
 }
 
 #[test]
