@@ -9,13 +9,14 @@ use std::{
 
 use corten_cri::v1::*;
 use corten_e2e::{
-    cri::until,
+    cri::{PATIENCE, until},
     daemon::{Network, Setup},
     image,
     lab::{self, Lab},
     namespace::{inside, run},
     pods,
 };
+use tokio::io::AsyncWriteExt;
 
 /// Makes a test of each function for both networks.
 macro_rules! for_each_network {
@@ -157,14 +158,11 @@ impl Outside {
     /// Answers one connection to port 80 there; the address that it came from.
     async fn answer_one() -> IpAddr {
         let listener = inside("outside", || TcpListener::bind("192.0.2.2:80")).unwrap();
-        let accept = move || {
-            let (mut connection, peer) = listener.accept().unwrap();
-            connection.read_exact(&mut [0; 3]).unwrap();
-            connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 13\r\n\r\nfrom outside\n").unwrap();
-            let _ = connection.read_to_end(&mut Vec::new());
-            peer.ip()
-        };
-        tokio::task::spawn_blocking(accept).await.unwrap()
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let (mut connection, peer) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        connection.write_all(b"from outside\n").await.unwrap();
+        peer.ip()
     }
 }
 
@@ -209,7 +207,7 @@ fn pods_reach_the_outside_masqueraded(setup: Setup) {
         let config = lab.pod("inside");
         let pod = lab.run_pod(&config).await;
         let id = lab.start(&pod, &config, &pods::sleeper("c", &lab.busybox().await)).await;
-        let fetch = async || lab.cri.shell(&id, "wget -q -T 10 -O - http://192.0.2.2/").await;
+        let fetch = async || lab.cri.shell(&id, "nc -w 10 192.0.2.2 80 < /dev/null").await;
         let (seen, page) = tokio::join!(Outside::answer_one(), fetch());
         assert_eq!(page, "from outside\n");
         assert_eq!(seen.to_string(), "192.0.2.1", "the outside saw another address than the host's");
