@@ -48,6 +48,9 @@ pub struct PodPlan {
     pub sysctls: Vec<(String, String)>,
     /// The cgroup, below each hierarchy's root, that the monitor moves itself (and the pod's init) to. Created if missing.
     pub cgroup: Option<String>,
+    /// Whether the monitor was started in that cgroup of the v2 hierarchy already.
+    #[serde(default)]
+    pub in_v2: bool,
     /// Size limit of the pod's `/dev/shm` in bytes.
     pub shm_size: u64,
     /// The `oom_score_adj` to ask for, clamped to what is allowed.

@@ -46,7 +46,7 @@ impl Pod {
     pub fn set_up(plan: PodPlan) -> Result<Self, Failed> {
         let cgroups = step("cgroup", Hierarchies::detect())?;
         if let Some(path) = &plan.cgroup {
-            step("cgroup", join(&cgroups, path))?;
+            step("cgroup", join(&cgroups, path, plan.in_v2))?;
         }
         oom_score_adj(plan.oom_score_adj);
         let netns = step("network namespace", plan.netns.as_ref().map(File::open).transpose())?;
@@ -62,10 +62,10 @@ impl Pod {
     }
 }
 
-fn join(cgroups: &Hierarchies, path: &str) -> Result<(), corten_host::cgroup::Error> {
+fn join(cgroups: &Hierarchies, path: &str, in_v2: bool) -> Result<(), corten_host::cgroup::Error> {
     let cgroup = cgroups.cgroup(path)?;
     cgroup.create()?;
-    cgroup.join_self()
+    if in_v2 { cgroup.join_self_v1() } else { cgroup.join_self() }
 }
 
 /// Asks for it, and stays with what it is where that is not allowed (lowering takes `CAP_SYS_RESOURCE`).

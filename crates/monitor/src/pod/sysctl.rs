@@ -102,6 +102,7 @@ mod tests {
             netns: Some("/x".into()),
             sysctls: Vec::new(),
             cgroup: None,
+            in_v2: false,
             shm_size: 0,
             oom_score_adj: 0,
         }

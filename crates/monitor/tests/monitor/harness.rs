@@ -63,6 +63,7 @@ pub fn plan() -> PodPlan {
         shared_pid: false,
         netns: None,
         sysctls: Vec::new(),
+        in_v2: false,
         shm_size: 1024 * 1024,
         oom_score_adj: 0,
     }

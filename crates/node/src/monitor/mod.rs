@@ -101,11 +101,13 @@ pub struct Running {
 }
 
 impl Monitor {
-    /// Starts the program for a pod. `directory` is the pod's state directory. Events go to `events`.
+    /// Starts the program for a pod, in a cgroup of the v2 hierarchy. `directory` is the pod's state directory. Events go
+    /// to `events`.
     pub async fn start(
         program: &Program,
         directory: &Path,
         plan: &PodPlan,
+        cgroup: Option<BorrowedFd<'_>>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self> {
         let failed = |error: std::io::Error| Error::node(format!("start {}", program.path.display()), error);
@@ -115,7 +117,7 @@ impl Monitor {
         let log = log_file(directory)?;
         let null = File::open("/dev/null").map_err(failed)?;
         let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), theirs.as_fd(), plan_file.as_fd()];
-        let pid = corten_host::spawn::spawn(&program.executable(), &["corten-monitor", &plan.id], &fds)
+        let pid = corten_host::spawn::spawn(&program.executable(), &["corten-monitor", &plan.id], &fds, cgroup)
             .map_err(|error| Error::node("monitor", error))?;
         drop(theirs);
         let process = open_process(pid)?;

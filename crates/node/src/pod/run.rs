@@ -1,5 +1,6 @@
 //! RunPodSandbox, as a straight list of steps. What undoes them is in [`super::undo`].
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use corten_host::network::{Attached, PodNetwork};
@@ -130,12 +131,23 @@ fn pod_network(node: &Node, pod: &Pod) -> Result<PodNetwork> {
 
 async fn monitor(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Arc<Monitor>> {
     let (events, receiver) = mpsc::unbounded_channel();
-    let monitor = Monitor::start(&node.monitor, &node.pod_directory(&pod.id), &plan(node, pod)?, events).await?;
+    let cgroup = monitor_cgroup(node, pod)?;
+    let plan = plan(node, pod, cgroup.is_some())?;
+    let directory = node.pod_directory(&pod.id);
+    let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+    let monitor = Monitor::start(&node.monitor, &directory, &plan, cgroup, events).await?;
     exits::watch(node, pod, receiver);
     Ok(Arc::new(monitor))
 }
 
-fn plan(node: &Node, pod: &Pod) -> Result<PodPlan> {
+/// Makes the monitor's cgroup; returns its directory in the v2 hierarchy, for the monitor to be born in.
+fn monitor_cgroup(node: &Node, pod: &Pod) -> Result<Option<OwnedFd>> {
+    let cgroup = node.cgroup(&pod.monitor_cgroup(node))?;
+    cgroup.create().map_err(|error| Error::node("create the monitor's cgroup", error))?;
+    Ok(cgroup.open_v2())
+}
+
+fn plan(node: &Node, pod: &Pod, in_v2: bool) -> Result<PodPlan> {
     let namespaces = &pod.config.security.namespaces;
     Ok(PodPlan {
         id: pod.id.clone(),
@@ -145,6 +157,7 @@ fn plan(node: &Node, pod: &Pod) -> Result<PodPlan> {
         netns: pod.has_network().then(|| node.netns_path(&pod.id)),
         sysctls: spec::pod_sysctls(&pod.config)?,
         cgroup: Some(pod.monitor_cgroup(node)),
+        in_v2,
         shm_size: SHM_SIZE,
         oom_score_adj: MONITOR_OOM_SCORE,
     })
