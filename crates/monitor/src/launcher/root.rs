@@ -211,7 +211,7 @@ mod tests {
             corten_host::process::new_namespaces(libc::CLONE_FS | libc::CLONE_NEWNS).unwrap();
             let root = Root::by_mount(&overlay).unwrap().attach().unwrap();
             assert_eq!((read(&root, "file"), read(&root, "other")), ("a".into(), "other".into()));
-            enter(root.as_fd()).unwrap();
+            enter(root.as_fd(), None).unwrap();
             std::fs::write("/new", "").unwrap();
             assert!(!Path::new("/proc").exists());
         });
