@@ -165,7 +165,7 @@ pub enum Launcher {
         state: PathBuf,
         /// The bundle directory: exists, on the daemon's state tmpfs; the monitor writes `config.json` there.
         bundle: PathBuf,
-        /// A directory on a private mount below which the monitor may mount the container's root.
+        /// A directory below which the monitor mounts the container's root, in a mount namespace of its own.
         mounts: PathBuf,
     },
 }

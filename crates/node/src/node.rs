@@ -83,7 +83,7 @@ impl Node {
         self.config.netns_dir.join(format!("corten-{id}"))
     }
 
-    /// The private mount below which roots for external runtimes are mounted.
+    /// The directory below which a monitor mounts roots for an external runtime, in a mount namespace of its own.
     pub fn external_mounts(&self) -> PathBuf {
         self.config.state.join("external")
     }

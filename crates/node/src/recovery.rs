@@ -88,17 +88,34 @@ fn read_container(node: &Node, id: &str) -> Result<()> {
 async fn resume(node: &Arc<Node>, pod: &Arc<Pod>, recorded: RecordedState) -> Result<()> {
     match recorded {
         RecordedState::Starting => pod::run::abandon(node, pod).await,
-        RecordedState::Ready { network } => find(node, pod, network).await,
+        RecordedState::Ready { network } => find(node, pod, network, State::Ready).await,
         RecordedState::Stopping => {
+            // Its containers may run, and its monitor may be there to tell how they end.
+            find(node, pod, None, |ready| State::Stopping(Some(ready))).await?;
             finish(node, pod, pod::Operation::Stop);
             Ok(())
         }
         RecordedState::Removing => {
+            exits::lose_containers(node, pod, "its pod was being removed").await;
             finish(node, pod, pod::Operation::Remove);
             Ok(())
         }
-        RecordedState::Stopped | RecordedState::Broken { .. } => Ok(()),
+        RecordedState::Stopped | RecordedState::Broken { .. } => {
+            exits::lose_containers(node, pod, "its monitor was gone").await;
+            drop_half_made(node, pod).await
+        }
     }
+}
+
+/// Removes the containers whose creation or removal was cut short.
+async fn drop_half_made(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    for container in node.containers.of_pod(&pod.id) {
+        if matches!(container.state(), container::State::Creating | container::State::Removing(_)) {
+            container::remove::everything(node, &container).await?;
+            node.containers.remove(container.id());
+        }
+    }
+    Ok(())
 }
 
 /// Finishes in the background what the earlier daemon began: stopping may wait for a network's plug-ins.
@@ -115,13 +132,18 @@ fn finish(node: &Arc<Node>, pod: &Arc<Pod>, operation: pod::Operation) {
     });
 }
 
-async fn find(node: &Arc<Node>, pod: &Arc<Pod>, network: Option<Attached>) -> Result<()> {
+/// Finds a pod's monitor again and puts the pod `into` a state with it, its containers as the monitor says they are.
+async fn find(
+    node: &Arc<Node>,
+    pod: &Arc<Pod>,
+    network: Option<Attached>,
+    into: impl FnOnce(Ready) -> State,
+) -> Result<()> {
     let (events, receiver) = mpsc::unbounded_channel();
-    let found = Monitor::find(&node.pod_directory(&pod.id), &pod.id, events).await;
-    let why = match found {
+    let why = match Monitor::find(&node.pod_directory(&pod.id), &pod.id, events).await {
         Ok(Some(monitor)) => {
             let held = held(&monitor).await?;
-            pod.set(node, State::Ready(Ready { monitor: Arc::new(monitor), network }))?;
+            pod.set(node, into(Ready { monitor: Arc::new(monitor), network }))?;
             for container in node.containers.of_pod(&pod.id) {
                 reconcile(node, pod, &container, held.iter().find(|held| held.container == container.id())).await?;
             }
@@ -134,7 +156,7 @@ async fn find(node: &Arc<Node>, pod: &Arc<Pod>, network: Option<Attached>) -> Re
     tracing::error!(pod = pod.id, why, "the pod is lost");
     pod.set(node, State::Broken { why: why.clone() })?;
     exits::lose_containers(node, pod, &why).await;
-    Ok(())
+    drop_half_made(node, pod).await
 }
 
 async fn held(monitor: &Monitor) -> Result<Vec<Held>> {

@@ -11,7 +11,6 @@ use corten_cri::node::node_server::NodeServer;
 use corten_cri::v1::image_service_server::ImageServiceServer;
 use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
 use rustix::fs::{FlockOperation, flock};
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -28,13 +27,12 @@ pub async fn run(config: Config) -> Result<()> {
     record::make_directory(&config.root)?;
     record::make_directory(&config.state)?;
     let _lock = lock(&config)?;
-    let external = external_mounts(&config)?;
     let node = Arc::new(Node::open(config).await?);
     recovery::recover(&node).await?;
     let listener = listen(&node.config.socket)?;
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
     serve(&node, listener).await?;
-    close(&node, external);
+    close(&node);
     Ok(())
 }
 
@@ -98,7 +96,7 @@ fn told_to_end() -> Result<impl Future<Output = ()>> {
 }
 
 /// Leaves nothing on the host that no pod needs.
-fn close(node: &Node, external: bool) {
+fn close(node: &Node) {
     let _ = std::fs::remove_file(&node.config.socket);
     if !node.pods.all().is_empty() {
         return;
@@ -106,32 +104,4 @@ fn close(node: &Node, external: bool) {
     if let Err(error) = node.network.close() {
         tracing::warn!(%error, "the network could not be closed");
     }
-    if external {
-        let _ = unmount(node.external_mounts(), UnmountFlags::DETACH);
-        let _ = std::fs::remove_dir(node.external_mounts());
-    }
-}
-
-/// Makes the private mount below which external runtimes' roots are mounted, if there are external runtimes: what is
-/// mounted below it in another mount namespace never shows on the host.
-fn external_mounts(config: &Config) -> Result<bool> {
-    if config.runtimes.is_empty() {
-        return Ok(false);
-    }
-    let path = config.state.join("external");
-    record::make_directory(&path)?;
-    if !is_mount_point(&path)? {
-        let failed = |error| Error::node(format!("mount {}", path.display()), error);
-        mount_bind(&path, &path).map_err(failed)?;
-        mount_change(&path, MountPropagationFlags::PRIVATE).map_err(failed)?;
-    }
-    Ok(true)
-}
-
-fn is_mount_point(path: &Path) -> Result<bool> {
-    let failed = |error| Error::node(format!("stat {}", path.display()), error);
-    let flags = rustix::fs::AtFlags::NO_AUTOMOUNT;
-    let mask = rustix::fs::StatxFlags::empty();
-    let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, mask).map_err(failed)?;
-    Ok(stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }

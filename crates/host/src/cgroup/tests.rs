@@ -96,7 +96,12 @@ fn undo_removes_what_this_caller_made_and_nothing_else() {
     let scratch = Scratch::new(&hierarchies);
     let parent = scratch.0.create().unwrap();
     let cgroup = scratch.below(&hierarchies, "a/b");
+    let missing = cgroup.missing();
     let created = cgroup.create().unwrap();
+    let mut sorted = created.directories().to_vec();
+    sorted.sort();
+    assert_eq!(missing.directories(), sorted, "what is about to be made is known before");
+    assert!(cgroup.missing().is_empty());
     assert_eq!(created.directories().len(), 2 * cgroup.places.len());
     assert!(cgroup.create().unwrap().is_empty(), "the second time everything is there");
     let other = scratch.below(&hierarchies, "a/other");

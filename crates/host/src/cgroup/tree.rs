@@ -33,6 +33,14 @@ impl Created {
     pub fn directories(&self) -> &[PathBuf] {
         &self.directories
     }
+
+    /// Takes over the directories of another.
+    pub fn adopt(&mut self, other: &Created) {
+        let new = other.directories.iter().filter(|dir| !self.directories.contains(dir)).cloned();
+        let new: Vec<PathBuf> = new.collect();
+        self.directories.extend(new);
+        self.directories.sort();
+    }
 }
 
 /// How often a directory that somebody else keeps removing is made again.
@@ -53,6 +61,18 @@ const USED: [Controller; 7] = [
 ];
 
 impl Cgroup {
+    /// The directories that [`Cgroup::create`] would make now: for whoever records what it is about to make.
+    pub fn missing(&self) -> Created {
+        let mut directories = Vec::new();
+        for place in &self.places {
+            let above = place.dir.ancestors().take_while(|dir| *dir != place.hierarchy.mount && !dir.exists());
+            directories.extend(above.map(Path::to_owned));
+        }
+        // A directory sorts before what is in it.
+        directories.sort();
+        Created { directories }
+    }
+
     /// Makes the cgroup, and its parents, in every hierarchy. What exists already is fine.
     ///
     /// New v1 cpusets get their parent's CPUs and memory nodes; on v2 the controllers are enabled down the path.

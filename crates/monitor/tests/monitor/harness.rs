@@ -104,7 +104,7 @@ impl Pod {
         let log = File::create(dir.path().join("monitor.log")).unwrap();
         let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), theirs.as_fd(), plan_fd.as_fd()];
         let program = Path::new(env!("CARGO_BIN_EXE_corten-monitor"));
-        let pid = spawn(program, &["corten-monitor", &plan.id], &fds).unwrap();
+        let pid = spawn(program, &["corten-monitor", &plan.id], &fds, None).unwrap();
         drop((theirs, listener, plan_fd));
         let mut client = Client::new(ours);
         let pod = |client, init_pid| Self { dir, id: plan.id.clone(), pid, client, init_pid, gone: false };

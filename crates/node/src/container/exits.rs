@@ -43,15 +43,18 @@ pub async fn exited(node: &Arc<Node>, pod: &Arc<Pod>, id: &str, exit: &Exit) {
     }
 }
 
-/// A monitor that goes while its pod is ready has died: what is left of its containers is killed.
+/// A monitor that goes while its pod is ready has died: what is left of its containers is killed. While its pod is being
+/// stopped it may go, but no container may then be waited for any longer.
 async fn gone(node: &Arc<Node>, pod: &Arc<Pod>) {
-    let Some(ready) = pod.ready() else { return };
+    let Some(monitor) = pod.monitor() else { return };
     let why = "its monitor died";
-    tracing::error!(pod = pod.id, pid = ready.monitor.pid, "the pod's monitor died");
-    if let Err(error) = pod.set(node, pod::State::Broken { why: why.into() }) {
-        tracing::error!(pod = pod.id, %error, "the pod's state could not be recorded");
+    if pod.ready().is_some() {
+        tracing::error!(pod = pod.id, pid = monitor.pid, "the pod's monitor died");
+        if let Err(error) = pod.set(node, pod::State::Broken { why: why.into() }) {
+            tracing::error!(pod = pod.id, %error, "the pod's state could not be recorded");
+        }
     }
-    ready.monitor.kill().await;
+    monitor.kill().await;
     lose_containers(node, pod, why).await;
 }
 

@@ -48,8 +48,7 @@ async fn signal_then_kill(node: &Arc<Node>, container: &Arc<Container>) -> Resul
     })?;
     if grace_left(container) {
         let signal = container.resolved().map_or(libc::SIGTERM, |resolved| resolved.stop_signal);
-        send(container, signal, false).await?;
-        if ended_in_grace(container).await {
+        if send(container, signal, false).await.is_ok() && ended_in_grace(container).await {
             return Ok(());
         }
     }
@@ -79,8 +78,10 @@ async fn ended(container: &Container) {
 
 /// Kills a container with all its processes and waits until it is gone.
 pub async fn kill(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
-    if send(container, libc::SIGKILL, true).await.is_err() {
+    if let Err(error) = send(container, libc::SIGKILL, true).await {
+        tracing::debug!(container = container.id(), %error, "killed without its monitor");
         kill_cgroup(node, container).await?;
+        return super::remove::end_unseen(node, container, "its monitor was gone when it was killed");
     }
     match tokio::time::timeout(GONE, ended(container)).await {
         Ok(()) => Ok(()),

@@ -326,7 +326,10 @@ async fn hello(socket: &AsyncFd<OwnedFd>, id: &str) -> Result<(i32, Option<i32>)
         }
         Message::Hello { pod, pid, init_pid, .. } if pod == id => Ok((pid, init_pid)),
         Message::Hello { pod, .. } => Err(failed(&format!("it belongs to pod {pod}"))),
-        Message::Failed { error } => Err(failed(&error)),
+        Message::Failed { error } => Err(match error.strip_prefix("sysctl: ") {
+            Some(why) => Error::Invalid { field: "config.linux.sysctls".into(), value: String::new(), why: why.into() },
+            None => failed(&error),
+        }),
         other => Err(failed(&format!("unexpected greeting {other:?}"))),
     }
 }

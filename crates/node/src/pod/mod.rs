@@ -220,6 +220,12 @@ impl Pod {
         *lock(&self.cgroup) = created;
     }
 
+    /// Takes over what was made for another pod, and records it; a pod that is only recorded has no cgroup any more.
+    fn adopt_cgroup(&self, node: &Node, created: &Created) -> Result<()> {
+        lock(&self.cgroup).get_or_insert_default().adopt(created);
+        self.record(node)
+    }
+
     fn cgroup(&self) -> Option<Created> {
         lock(&self.cgroup).clone()
     }

@@ -80,6 +80,8 @@ async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     node.blocking(move |node| {
         let directory = node.pod_directory(&pod.id);
         record::make_directory(&directory)?;
+        // Recorded before it is made, so that it is known to whoever undoes it.
+        pod.set_cgroup(Some(node.cgroup(&pod.cgroup_parent(node))?.missing()));
         pod.record(node)?;
         resolv::write_files(&directory, &pod.config)?;
         let Some(logs) = &pod.config.log_directory else { return Ok(()) };
@@ -91,9 +93,7 @@ async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
 
 async fn cgroup(node: &Node, pod: &Pod) -> Result<()> {
     let parent = node.cgroup(&pod.cgroup_parent(node))?;
-    let created = parent.create().map_err(|error| Error::node("create the pod's cgroup", error))?;
-    pod.set_cgroup(Some(created));
-    pod.record(node)
+    parent.create().map(drop).map_err(|error| Error::node("create the pod's cgroup", error))
 }
 
 async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use corten_host::cgroup::{Cgroup, Created};
 use tokio::sync::mpsc;
 
 use super::Pod;
@@ -25,6 +26,7 @@ pub async fn running_parts(node: &Arc<Node>, pod: &Arc<Pod>, monitor: Option<Arc
         timeline.step("undo/network", network(node, pod)).await,
         timeline.step("undo/netns", netns(node, pod)).await,
         timeline.step("undo/cgroup", cgroup(node, pod)).await,
+        timeline.step("undo/external", external(node, pod)).await,
     ];
     all(outcomes)
 }
@@ -85,16 +87,26 @@ async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
         let monitor = node.cgroup(&pod.monitor_cgroup(node))?;
         monitor.kill(libc::SIGKILL).map_err(failed)?;
         monitor.remove().map_err(failed)?;
-        match pod.cgroup() {
-            Some(created) => corten_host::cgroup::Cgroup::undo(&created).map_err(failed),
-            // Killed between making the pod's own cgroup and recording it.
-            None if pod.config.cgroup_parent.is_none() => {
-                node.cgroup(&pod.cgroup_parent(node))?.remove().map_err(failed)
-            }
-            None => Ok(()),
-        }
+        let Some(created) = pod.cgroup() else { return Ok(()) };
+        hand_over(node, &pod, &created)?;
+        Cgroup::undo(&created).map_err(failed)
     })
     .await
+}
+
+/// A cgroup that several pods are in is removed with the last of them, whichever it was made for.
+fn hand_over(node: &Node, pod: &Pod, created: &Created) -> Result<()> {
+    let parent = pod.cgroup_parent(node);
+    let others = node.pods.all();
+    match others.iter().find(|other| other.id != pod.id && other.cgroup_parent(node) == parent) {
+        Some(heir) => heir.adopt_cgroup(node, created),
+        None => Ok(()),
+    }
+}
+
+/// What an external runtime's container leaves in the state directory if the monitor died.
+async fn external(node: &Node, pod: &Pod) -> Result<()> {
+    record::remove_directory(&node.external_mounts().join(&pod.id))
 }
 
 #[cfg(test)]
