@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PROGRAMS := cortend corten corten-monitor
 # One monitor a pod: static and at a fixed address it is smallest in memory.
-MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static
+MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C panic=abort -C strip=symbols
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build

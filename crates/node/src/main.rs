@@ -49,7 +49,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     log(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(server::run(config))?)
+    let outcome = runtime.block_on(server::run(config));
+    // What hangs in a file system or a plug-in is not waited for.
+    runtime.shutdown_background();
+    Ok(outcome?)
 }
 
 fn log(config: &LogConfig) -> Result<(), Box<dyn std::error::Error>> {

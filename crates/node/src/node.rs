@@ -31,7 +31,7 @@ pub struct Node {
     /// What this host can grant.
     pub host: spec::Host,
     /// The `corten-monitor` program.
-    pub monitor: Program,
+    pub monitor: Arc<Program>,
     hierarchies: Hierarchies,
 }
 
@@ -62,7 +62,7 @@ impl Node {
             seccomp: seccomp::Cache::default(),
             platform: seccomp::Platform::current(),
             host: spec::Host::probe()?,
-            monitor: Program::open(monitor_program(&config)?)?,
+            monitor: Arc::new(Program::open(monitor_program(&config)?)?),
             hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
             config,
         })

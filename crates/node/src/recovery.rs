@@ -11,13 +11,17 @@ use tokio::sync::mpsc;
 use crate::container::{self, Container, Ended, Run, exits};
 use crate::error::{Error, Result};
 use crate::id;
-use crate::monitor::Monitor;
+use crate::monitor::{Event, Monitor};
 use crate::node::Node;
 use crate::pod::{self, Pod, Ready, RecordedState, State};
 use crate::record;
 
 /// How often, and how many times, a monitor is asked again that is just launching a container.
 const LAUNCHING: (Duration, usize) = (Duration::from_millis(50), 200);
+
+/// How many times a monitor is asked that does not answer, and how long apart.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Recovers everything. Trouble with one pod or container is told and does not stop the others.
 pub async fn recover(node: &Arc<Node>) -> Result<()> {
@@ -33,11 +37,12 @@ pub async fn recover(node: &Arc<Node>) -> Result<()> {
             tracing::error!(container = id, %error, "the record cannot be used");
         }
     }
-    for (pod, recorded) in pods {
+    let all = pods.into_iter().map(|(pod, recorded)| async move {
         if let Err(error) = resume(node, &pod, recorded).await {
             tracing::error!(pod = pod.id, %error, "the pod could not be recovered");
         }
-    }
+    });
+    futures::future::join_all(all).await;
     give_back(node).await
 }
 
@@ -132,31 +137,50 @@ fn finish(node: &Arc<Node>, pod: &Arc<Pod>, operation: pod::Operation) {
     });
 }
 
-/// Finds a pod's monitor again and puts the pod `into` a state with it, its containers as the monitor says they are.
-async fn find(
+/// Finds a pod's monitor again (trying for a while: it may be busy) and puts the pod `into` a state with it, its containers as the monitor says they are.
+pub async fn find(
     node: &Arc<Node>,
     pod: &Arc<Pod>,
     network: Option<Attached>,
     into: impl FnOnce(Ready) -> State,
 ) -> Result<()> {
     let (events, receiver) = mpsc::unbounded_channel();
-    let why = match Monitor::find(&node.pod_directory(&pod.id), &pod.id, events).await {
-        Ok(Some(monitor)) => {
-            let held = held(&monitor).await?;
-            pod.set(node, into(Ready { monitor: Arc::new(monitor), network }))?;
-            for container in node.containers.of_pod(&pod.id) {
-                reconcile(node, pod, &container, held.iter().find(|held| held.container == container.id())).await?;
-            }
-            exits::watch(node, pod, receiver);
-            return Ok(());
-        }
-        Ok(None) => "its monitor died while cortend was down".to_owned(),
-        Err(error) => error.to_string(),
+    let Some((monitor, held)) = ask(node, pod, events).await? else {
+        let why = "its monitor died while cortend was down".to_owned();
+        tracing::error!(pod = pod.id, why, "the pod is lost");
+        pod.set(node, State::Broken { why: why.clone() })?;
+        exits::lose_containers(node, pod, &why).await;
+        return drop_half_made(node, pod).await;
     };
-    tracing::error!(pod = pod.id, why, "the pod is lost");
-    pod.set(node, State::Broken { why: why.clone() })?;
-    exits::lose_containers(node, pod, &why).await;
-    drop_half_made(node, pod).await
+    pod.set(node, into(Ready { monitor: Arc::new(monitor), network }))?;
+    for container in node.containers.of_pod(&pod.id) {
+        let held = held.iter().find(|held| held.container == container.id());
+        if let Err(error) = reconcile(node, pod, &container, held).await {
+            tracing::error!(container = container.id(), %error, "the container could not be recovered");
+        }
+    }
+    exits::watch(node, pod, receiver);
+    Ok(())
+}
+
+/// Asks a pod's monitor what it holds. An error means that it lives and does not answer: nothing of the pod may be
+/// killed for that.
+async fn ask(node: &Node, pod: &Pod, events: mpsc::UnboundedSender<Event>) -> Result<Option<(Monitor, Vec<Held>)>> {
+    let directory = node.pod_directory(&pod.id);
+    let mut left = ATTEMPTS;
+    loop {
+        let outcome = match Monitor::find(&directory, &pod.id, events.clone()).await {
+            Ok(Some(monitor)) => held(&monitor).await.map(|held| Some((monitor, held))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        left -= 1;
+        match outcome {
+            Err(error) if left > 0 => tracing::warn!(pod = pod.id, %error, "the monitor is asked again"),
+            outcome => return outcome,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn held(monitor: &Monitor) -> Result<Vec<Held>> {
@@ -200,14 +224,19 @@ async fn reconcile(node: &Arc<Node>, pod: &Arc<Pod>, container: &Arc<Container>,
     }
 }
 
-/// Gives back what belongs to no pod or container.
+/// Gives back what belongs to no pod or container, as far as it can be. A record that cannot be read still stands for a
+/// pod or container that may run.
 async fn give_back(node: &Arc<Node>) -> Result<()> {
-    for snapshot in node.images.snapshots() {
-        if !node.containers.holds(&snapshot) {
-            tracing::info!(container = snapshot, "a writable layer without a container is removed");
-            node.images.remove_snapshot(&snapshot).await?;
+    let containers = entries(node.config.state.join("containers"))?;
+    for snapshot in node.images.snapshots().into_iter().filter(|snapshot| !containers.contains(snapshot)) {
+        tracing::info!(container = snapshot, "a writable layer without a container is removed");
+        if let Err(error) = node.images.remove_snapshot(&snapshot).await {
+            tracing::error!(container = snapshot, %error, "the writable layer stays");
         }
     }
-    let live: Vec<String> = node.pods.all().iter().filter(|pod| pod.has_network()).map(|pod| pod.id.clone()).collect();
-    node.blocking(move |node| node.network.collect(&live)).await
+    let live = entries(node.config.state.join("pods"))?;
+    if let Err(error) = node.blocking(move |node| node.network.collect(&live)).await {
+        tracing::error!(%error, "not all of the network that no pod has could be given back");
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_cri::client::MAX_MESSAGE;
 use corten_cri::node::node_server::NodeServer;
@@ -13,6 +14,7 @@ use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
@@ -22,18 +24,34 @@ use crate::node::Node;
 use crate::service::Service;
 use crate::{record, recovery};
 
+/// How long calls may go on after the daemon is told to end.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the daemon until SIGTERM or SIGINT. Pods go on without it.
 pub async fn run(config: Config) -> Result<()> {
     record::make_directory(&config.root)?;
     record::make_directory(&config.state)?;
     let _lock = lock(&config)?;
     let node = Arc::new(Node::open(config).await?);
+    if !node.config.runtimes.is_empty() {
+        record::make_directory(&node.external_mounts())?;
+    }
     recovery::recover(&node).await?;
     let listener = listen(&node.config.socket)?;
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
-    serve(&node, listener).await?;
-    close(&node);
-    Ok(())
+    let (ended, end) = oneshot::channel();
+    let serving = serve(&node, listener, ended);
+    tokio::select! {
+        served = serving => served?,
+        // Calls that wait for something are not waited for.
+        _ = async { let _ = end.await; tokio::time::sleep(GRACE).await; } => {}
+    }
+    let closing = node.clone();
+    node.blocking(move |_| {
+        close(&closing);
+        Ok(())
+    })
+    .await
 }
 
 /// One daemon at a time works on a state directory.
@@ -68,7 +86,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve(node: &Arc<Node>, listener: UnixListener) -> Result<()> {
+async fn serve(node: &Arc<Node>, listener: UnixListener, ended: oneshot::Sender<()>) -> Result<()> {
     let service = Service(node.clone());
     let runtime = RuntimeServiceServer::new(service.clone());
     let images = ImageServiceServer::new(service.clone());
@@ -77,12 +95,12 @@ async fn serve(node: &Arc<Node>, listener: UnixListener) -> Result<()> {
         .add_service(runtime.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
         .add_service(images.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
         .add_service(own.max_decoding_message_size(MAX_MESSAGE))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), told_to_end()?)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), told_to_end(ended)?)
         .await
         .map_err(|error| Error::node("serve", error))
 }
 
-fn told_to_end() -> Result<impl Future<Output = ()>> {
+fn told_to_end(ended: oneshot::Sender<()>) -> Result<impl Future<Output = ()>> {
     let failed = |error| Error::node("signals", error);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -92,6 +110,7 @@ fn told_to_end() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("told to end; pods go on");
+        let _ = ended.send(());
     })
 }
 
@@ -104,4 +123,6 @@ fn close(node: &Node) {
     if let Err(error) = node.network.close() {
         tracing::warn!(%error, "the network could not be closed");
     }
+    // Empty, unless something of a container is still there: then it stays.
+    let _ = std::fs::remove_dir(node.external_mounts());
 }

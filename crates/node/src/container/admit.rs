@@ -18,9 +18,9 @@ pub fn admit(id: &str, state: &State, operation: Operation) -> Admission {
             | State::Running(_)
             | State::Stopping(_)
             | State::Exited(_)
-            | State::Lost(_)
-            | State::Removing(_),
+            | State::Lost(_),
         ) => Admission::Done,
+        (Operation::Create, State::Removing(_)) => refuse("created"),
         (Operation::Start, State::Created) => Admission::Do,
         (Operation::Start, State::Running(_)) => Admission::Done,
         (

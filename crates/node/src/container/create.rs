@@ -28,6 +28,10 @@ pub async fn create(node: &Arc<Node>, pod: &Arc<Pod>, config: ContainerConfig) -
 }
 
 async fn operation(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
+    if !node.containers.holds(container.id()) {
+        let id = container.id();
+        return Err(Error::Precondition(format!("container {id:?} of this name and attempt is gone: try again")));
+    }
     match admit(container.id(), &container.state(), Operation::Create) {
         Admission::Do => {}
         Admission::Done => return Ok(()),
@@ -104,7 +108,7 @@ fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, 
             monitor_pid: ready.monitor.pid,
             netns: netns.as_deref(),
             pod_init: ready.monitor.init_pid,
-            target_pid: target_pid(node, config)?,
+            target_pid: target_pid(node, pod, config)?,
         },
         files: PodFiles {
             hosts: Some(&files.hosts),
@@ -144,9 +148,13 @@ fn seccomp_profile(node: &Node, kind: &Seccomp, spec: &Spec) -> Result<Option<Li
 }
 
 /// The process whose PID namespace the container asks to share.
-fn target_pid(node: &Node, config: &ContainerConfig) -> Result<Option<i32>> {
+fn target_pid(node: &Node, pod: &Pod, config: &ContainerConfig) -> Result<Option<i32>> {
     let crate::security::PidNamespace::Target(id) = &config.security.namespaces.pid else { return Ok(None) };
     let target = node.containers.find(id)?;
+    if target.facts.pod_id != pod.id {
+        let field = "config.linux.security_context.namespace_options.target_id";
+        return Err(Error::invalid(field, id, "is a container of another pod"));
+    }
     match target.state().run() {
         Some(run) => Ok(Some(run.pid)),
         None => Err(Error::Precondition(format!("target container {id:?} is {}", target.state().name()))),

@@ -8,6 +8,8 @@ use corten_monitor::protocol::{CallError, Exec, Exit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::start::call_error;
 use super::{Container, launch};
@@ -30,31 +32,65 @@ pub struct Outcome {
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
 
+/// How long after its container's end a process may still be reported.
+const ORPHANED: Duration = Duration::from_secs(5);
+
 /// Runs `command` in `container` and waits for its end, at most `timeout` (`None`: without limit). A process that does
-/// not end in time is killed, with its process group, before this returns.
+/// not end in time is killed, with its process group, before this returns; so is one that nobody waits for any more.
 pub async fn exec_sync(
     node: &Arc<Node>,
     container: &Arc<Container>,
     command: &[String],
     timeout: Option<Duration>,
 ) -> Result<Outcome> {
+    let limit = Limit { at: timeout.and_then(|timeout| Instant::now().checked_add(timeout)), after: timeout };
     let (Some(ready), Some(_)) = (container.pod.ready(), container.state().run().cloned()) else {
         let (id, state) = (container.id(), container.state());
         return Err(Error::Precondition(format!("container {id:?} is {}: nothing can be run in it", state.name())));
     };
     let (task_container, task_command) = (container.clone(), command.to_vec());
     let (exec, filter) = node.blocking(move |node| plan(node, &task_container, &task_command)).await?;
-    let exec_id = id::generate()?;
-    let null = open_null()?;
     let (stdout, stdout_writer) = pipe_pair()?;
     let (stderr, stderr_writer) = pipe_pair()?;
-    let stdio = [null.as_fd(), stdout_writer.as_fd(), stderr_writer.as_fd()];
-    let filter = filter.as_ref().map(|filter| filter.as_fd());
-    let running = ready.monitor.exec(container.id(), &exec_id, &exec, stdio, filter).await;
-    let running = running.map_err(|error| call_error(container, error))?;
-    drop((stdout_writer, stderr_writer));
-    let process = Process { monitor: ready.monitor, container: container.id().to_owned(), id: exec_id, ended: false };
-    collect(node, process, running.exit, stdout, stderr, timeout, command).await
+    let streams = [open_null()?, stdout_writer, stderr_writer];
+    let mut process = Process::start(container, ready.monitor, exec, streams, filter)?;
+    let output = Arc::new(Output::new(node.config.exec.max_output));
+    let mut reading = JoinSet::new();
+    reading.spawn(output.clone().read(stdout, 0));
+    reading.spawn(output.clone().read(stderr, 1));
+    let ended = tokio::select! {
+        ended = process.wait() => ended.map_err(|error| call_error(container, error))?,
+        () = limit.passed() => {
+            process.kill().await;
+            return Err(limit.error(command));
+        }
+    };
+    let read = async { while reading.join_next().await.is_some() {} };
+    if tokio::time::timeout(node.config.exec.drain(), read).await.is_err() {
+        tracing::debug!(container = container.id(), "a child of an exec'd process holds its output open");
+    }
+    let [stdout, stderr] = output.take();
+    Ok(Outcome { stdout, stderr, code: ended.code })
+}
+
+/// How long a process may take, its start included.
+struct Limit {
+    at: Option<Instant>,
+    after: Option<Duration>,
+}
+
+impl Limit {
+    async fn passed(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn error(&self, command: &[String]) -> Error {
+        let (program, after) = (command.first().map_or("", String::as_str), self.after.unwrap_or_default());
+        Error::Timeout(format!("command {program:?} timed out after {after:?} and was killed"))
+    }
 }
 
 fn plan(node: &Node, container: &Container, command: &[String]) -> Result<(Exec, Option<Arc<OwnedFd>>)> {
@@ -67,69 +103,68 @@ fn plan(node: &Node, container: &Container, command: &[String]) -> Result<(Exec,
     Ok((Exec { process, terminal: false, seccomp: filter.is_some() }, filter))
 }
 
-/// A process that is killed when nobody waits for it any more.
+/// A process, from before its start to its end. It runs in a task of its own, which kills it when nobody waits for it any
+/// more, also if it is still being started then.
 struct Process {
-    monitor: Arc<Monitor>,
-    container: String,
-    id: String,
-    ended: bool,
+    task: JoinHandle<Result<Exit, CallError>>,
+    abandon: Option<oneshot::Sender<()>>,
 }
 
 impl Process {
-    async fn kill(&self) -> Result<(), CallError> {
-        self.monitor.kill_exec(&self.container, &self.id).await
+    fn start(
+        container: &Arc<Container>,
+        monitor: Arc<Monitor>,
+        exec: Exec,
+        streams: [OwnedFd; 3],
+        filter: Option<Arc<OwnedFd>>,
+    ) -> Result<Self> {
+        let (abandon, abandoned) = oneshot::channel();
+        let (container, id) = (container.clone(), id::generate()?);
+        let task = tokio::spawn(async move {
+            let stdio = streams.each_ref().map(AsFd::as_fd);
+            let filter = filter.as_ref().map(|filter| filter.as_fd());
+            let running = monitor.exec(container.id(), &id, &exec, stdio, filter).await?;
+            drop(streams);
+            follow(&container, &monitor, &id, running.exit, abandoned).await
+        });
+        Ok(Self { task, abandon: Some(abandon) })
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
+    async fn wait(&mut self) -> Result<Exit, CallError> {
+        match (&mut self.task).await {
+            Ok(ended) => ended,
+            Err(error) => Err(CallError::Node { step: "exec".into(), error: error.to_string() }),
         }
-        let (monitor, container, id) = (self.monitor.clone(), self.container.clone(), self.id.clone());
-        tokio::spawn(async move { monitor.kill_exec(&container, &id).await });
+    }
+
+    /// Kills it and waits until it is gone.
+    async fn kill(mut self) {
+        drop(self.abandon.take());
+        let _ = tokio::time::timeout(GONE, self.wait()).await;
     }
 }
 
-async fn collect(
-    node: &Node,
-    mut process: Process,
+/// Waits for a process's end. It is killed when it is abandoned; when its container ended it is not waited for much longer.
+async fn follow(
+    container: &Container,
+    monitor: &Monitor,
+    id: &str,
     mut exit: oneshot::Receiver<Exit>,
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
-    timeout: Option<Duration>,
-    command: &[String],
-) -> Result<Outcome> {
-    let output = Output::new(node.config.exec.max_output);
-    let mut reading = Box::pin(async { tokio::join!(output.read(stdout, 0), output.read(stderr, 1)) });
-    let mut read = false;
-    let limit = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
+    abandoned: oneshot::Receiver<()>,
+) -> Result<Exit, CallError> {
+    let gone =
+        || CallError::Node { step: "exec".into(), error: "the process is gone and nobody saw how it ended".into() };
+    let orphaned = async {
+        let _ = container.watch().wait_for(|state| state.run().is_none()).await;
+        tokio::time::sleep(ORPHANED).await;
     };
-    tokio::pin!(limit);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut exit => break ended.map_err(|_| Error::node("exec", "the pod's monitor is gone"))?,
-            _ = &mut reading, if !read => read = true,
-            () = &mut limit => {
-                let _ = process.kill().await;
-                let _ = tokio::time::timeout(GONE, &mut exit).await;
-                process.ended = true;
-                let (program, after) = (command.first().map_or("", String::as_str), timeout.unwrap_or_default());
-                return Err(Error::Timeout(format!("command {program:?} timed out after {after:?} and was killed")));
-            }
-        }
-    };
-    process.ended = true;
-    if !read && tokio::time::timeout(node.config.exec.drain(), &mut reading).await.is_err() {
-        tracing::debug!(container = process.container, "a child of an exec'd process holds its output open");
+    tokio::select! {
+        ended = &mut exit => return ended.map_err(|_| gone()),
+        () = orphaned => return Err(gone()),
+        _ = abandoned => {}
     }
-    drop(reading);
-    let [stdout, stderr] = output.take();
-    Ok(Outcome { stdout, stderr, code: ended.code })
+    monitor.kill_exec(container.id(), id).await?;
+    exit.await.map_err(|_| gone())
 }
 
 /// Both streams, bounded together.
@@ -145,7 +180,7 @@ impl Output {
     }
 
     /// Reads a stream to its end; what is over the limit is dropped.
-    async fn read(&self, mut stream: pipe::Receiver, which: usize) {
+    async fn read(self: Arc<Self>, mut stream: pipe::Receiver, which: usize) {
         let mut chunk = vec![0; 32 * 1024];
         while let Ok(length @ 1..) = stream.read(&mut chunk).await {
             let mut kept = crate::operation::lock(&self.kept);
@@ -156,8 +191,8 @@ impl Output {
         }
     }
 
-    fn take(self) -> [Vec<u8>; 2] {
-        self.kept.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn take(&self) -> [Vec<u8>; 2] {
+        std::mem::take(&mut crate::operation::lock(&self.kept))
     }
 }
 

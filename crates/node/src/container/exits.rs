@@ -9,6 +9,7 @@ use super::{Ended, State};
 use crate::monitor::Event;
 use crate::node::Node;
 use crate::pod::{self, Pod};
+use crate::recovery;
 
 /// Follows a monitor's events in a task of its own, until the monitor is gone.
 pub fn watch(node: &Arc<Node>, pod: &Arc<Pod>, mut events: UnboundedReceiver<Event>) {
@@ -43,16 +44,26 @@ pub async fn exited(node: &Arc<Node>, pod: &Arc<Pod>, id: &str, exit: &Exit) {
     }
 }
 
-/// A monitor that goes while its pod is ready has died: what is left of its containers is killed. While its pod is being
-/// stopped it may go, but no container may then be waited for any longer.
+/// The connection to a monitor ended. One that lives is found again; one that died while its pod was ready has its
+/// containers killed. While its pod is being stopped it may go, but no container may then be waited for any longer.
 async fn gone(node: &Arc<Node>, pod: &Arc<Pod>) {
     let Some(monitor) = pod.monitor() else { return };
-    let why = "its monitor died";
-    if pod.ready().is_some() {
-        tracing::error!(pod = pod.id, pid = monitor.pid, "the pod's monitor died");
-        if let Err(error) = pod.set(node, pod::State::Broken { why: why.into() }) {
-            tracing::error!(pod = pod.id, %error, "the pod's state could not be recorded");
+    if monitor.lives() && pod.ready().is_some() {
+        tracing::warn!(pod = pod.id, pid = monitor.pid, "the connection to the pod's monitor broke");
+        let network = pod.ready().and_then(|ready| ready.network);
+        match recovery::find(node, pod, network, pod::State::Ready).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(pod = pod.id, %error, "the monitor could not be found again"),
         }
+    }
+    let why = "its monitor died";
+    let broken = pod.change(node, |state| match state {
+        pod::State::Ready(_) => Some(pod::State::Broken { why: why.into() }),
+        _ => None,
+    });
+    match broken {
+        Ok(()) => tracing::info!(pod = pod.id, pid = monitor.pid, "the pod's monitor is gone"),
+        Err(error) => tracing::error!(pod = pod.id, %error, "the pod's state could not be recorded"),
     }
     monitor.kill().await;
     lose_containers(node, pod, why).await;

@@ -58,9 +58,7 @@ fn launcher(node: &Node, container: &Container) -> Result<Launcher> {
             record::make_directory(&state)?;
             let bundle = node.container_directory(container.id()).join("bundle");
             record::make_directory(&bundle)?;
-            let mounts = node.external_mounts();
-            record::make_directory(&mounts)?;
-            Ok(Launcher::External { binary, state, bundle, mounts })
+            Ok(Launcher::External { binary, state, bundle, mounts: node.external_mounts() })
         }
     }
 }

@@ -269,15 +269,19 @@ impl Container {
         self.state.subscribe()
     }
 
-    /// Changes the state by `change` (which may decline by returning `None`) and records it.
+    /// Changes the state by `change` (which may decline by returning `None`) and records it. What happened is true even
+    /// if it cannot be recorded; what is only about to happen is not begun then.
     pub fn change(&self, node: &Node, change: impl FnOnce(&State) -> Option<State>) -> Result<()> {
         let mut result = Ok(());
         self.state.send_if_modified(|state| match change(state) {
             None => false,
             Some(new) => {
-                *state = new;
-                result = self.record(node, state);
-                true
+                result = self.record(node, &new);
+                let begun = result.is_ok() || !matches!(new, State::Created | State::Starting);
+                if begun {
+                    *state = new;
+                }
+                begun
             }
         });
         result

@@ -66,12 +66,13 @@ pub async fn cgroup(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> 
     .await
 }
 
-/// Removes what an external runtime keeps of the container.
+/// Removes what an external runtime keeps of the container, and where its root was mounted.
 async fn external(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
     match node.handler(&container.pod.handler) {
-        Ok(Handler::External { name, .. }) => {
-            record::remove_directory(&launch::external_state(node, &name).join(container.id()))
-        }
+        Ok(Handler::External { name, .. }) => pod::stop::all([
+            record::remove_directory(&launch::external_state(node, &name).join(container.id())),
+            record::remove_directory(&node.external_mounts().join(container.id())),
+        ]),
         Ok(Handler::BuiltIn) | Err(_) => Ok(()),
     }
 }

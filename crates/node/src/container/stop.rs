@@ -116,7 +116,11 @@ pub async fn kill_all(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     pod::stop::all(futures::future::join_all(each).await)
 }
 
+/// A create or start that hangs is not waited for beyond [`GONE`]: it fails when the monitor leaves, which comes next.
 async fn kill_one(node: &Arc<Node>, container: Arc<Container>) -> Result<()> {
-    stop(node, &container, Duration::ZERO).await?;
-    super::remove::cgroup(node, &container).await
+    let stopped = match tokio::time::timeout(GONE, stop(node, &container, Duration::ZERO)).await {
+        Ok(stopped) => stopped,
+        Err(_) => Err(Error::Timeout(format!("container {:?} is not stopped in {GONE:?}", container.id()))),
+    };
+    stopped.and(super::remove::cgroup(node, &container).await)
 }

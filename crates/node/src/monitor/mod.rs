@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corten_monitor::protocol::{Answer, Call, CallError, Exec, Exit, Held, Launch, Message, PodPlan, Request, VERSION};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair,
 };
@@ -27,6 +29,9 @@ use crate::operation::lock;
 
 /// How long a monitor may take to set its pod up, and to answer when it is found again.
 const HELLO: Duration = Duration::from_secs(30);
+
+/// How long a monitor may take for what it does at once.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long a monitor may take to leave before it is killed.
 const LEAVE: Duration = Duration::from_secs(10);
@@ -60,9 +65,16 @@ impl Program {
         Ok(Self { path, locked })
     }
 
-    /// Its name among this process's descriptors: the child that executes it has them no more.
-    fn executable(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.locked.as_raw_fd()).into()
+    /// Starts it for a pod. Blocks until it is executed.
+    fn spawn(&self, id: &str, log: &File, inherited: &[OwnedFd; 3], cgroup: Option<OwnedFd>) -> Result<i32> {
+        let failed = |error: &dyn std::fmt::Display| Error::node(format!("start {}", self.path.display()), error);
+        let null = File::open("/dev/null").map_err(|error| failed(&error))?;
+        let [listener, first, plan] = inherited;
+        let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), first.as_fd(), plan.as_fd()];
+        // By its name among this process's descriptors: the child that executes it has them no more.
+        let name = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.locked.as_raw_fd()));
+        let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+        corten_host::spawn::spawn(&name, &["corten-monitor", id], &fds, cgroup).map_err(|error| failed(&error))
     }
 }
 
@@ -104,22 +116,17 @@ impl Monitor {
     /// Starts the program for a pod, in a cgroup of the v2 hierarchy. `directory` is the pod's state directory. Events go
     /// to `events`.
     pub async fn start(
-        program: &Program,
+        program: &Arc<Program>,
         directory: &Path,
         plan: &PodPlan,
-        cgroup: Option<BorrowedFd<'_>>,
+        cgroup: Option<OwnedFd>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self> {
-        let failed = |error: std::io::Error| Error::node(format!("start {}", program.path.display()), error);
-        let listener = listener(directory)?;
         let (ours, theirs) = socket_pair()?;
-        let plan_file = memfd("plan", plan)?;
-        let log = log_file(directory)?;
-        let null = File::open("/dev/null").map_err(failed)?;
-        let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), theirs.as_fd(), plan_file.as_fd()];
-        let pid = corten_host::spawn::spawn(&program.executable(), &["corten-monitor", &plan.id], &fds, cgroup)
-            .map_err(|error| Error::node("monitor", error))?;
-        drop(theirs);
+        let inherited = [listener(directory)?, theirs, memfd("plan", plan)?];
+        let (task_program, log, id) = (program.clone(), log_file(directory)?, plan.id.clone());
+        let spawned = tokio::task::spawn_blocking(move || task_program.spawn(&id, &log, &inherited, cgroup)).await;
+        let pid = spawned.unwrap_or_else(|error| Err(Error::node("monitor", error)))?;
         let process = open_process(pid)?;
         let greeted = Self::greet(ours, process, &plan.id, events).await;
         match greeted {
@@ -135,8 +142,11 @@ impl Monitor {
     pub async fn find(directory: &Path, id: &str, events: mpsc::UnboundedSender<Event>) -> Result<Option<Self>> {
         let address = address(directory)?;
         let socket = seqpacket()?;
-        if connect(&socket, &address.name).is_err() {
-            return Ok(None);
+        match connect(&socket, &address.name) {
+            Ok(()) => {}
+            // No socket, or nobody behind it.
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+            Err(error) => return Err(Error::node("connect to the monitor", error)),
         }
         let socket = asynchronous(socket)?;
         let (pid, init_pid) = hello(&socket, id).await?;
@@ -211,24 +221,24 @@ impl Monitor {
     /// Signals a container's init, or all its processes.
     pub async fn signal(&self, container: &str, signal: i32, all: bool) -> Result<(), CallError> {
         let call = Call::Signal { container: container.to_owned(), exec: None, signal, all };
-        self.call(call, &[]).await.map(drop)
+        self.quick_call(call).await.map(drop)
     }
 
     /// Kills an exec'd process and its process group.
     pub async fn kill_exec(&self, container: &str, exec: &str) -> Result<(), CallError> {
         let (container, exec) = (container.to_owned(), Some(exec.to_owned()));
         let call = Call::Signal { container, exec, signal: Signal::KILL.as_raw(), all: true };
-        self.call(call, &[]).await.map(drop)
+        self.quick_call(call).await.map(drop)
     }
 
     /// Lets the monitor drop an exited container.
     pub async fn forget(&self, container: &str) -> Result<(), CallError> {
-        self.call(Call::Forget { container: container.to_owned() }, &[]).await.map(drop)
+        self.quick_call(Call::Forget { container: container.to_owned() }).await.map(drop)
     }
 
     /// What the monitor holds.
     pub async fn state(&self) -> Result<Vec<Held>, CallError> {
-        match self.call(Call::State, &[]).await?.0 {
+        match self.quick_call(Call::State).await? {
             Answer::State { containers } => Ok(containers),
             other => Err(unexpected(&other)),
         }
@@ -236,15 +246,24 @@ impl Monitor {
 
     /// Ends the monitor, and with it whatever it holds. Returns when the process is gone.
     pub async fn leave(&self) -> Result<()> {
-        // An error means that it is going already.
-        let _ = self.call(Call::Leave, &[]).await;
-        if tokio::time::timeout(LEAVE, self.ended()).await.is_err() {
+        let leaving = async {
+            // An error means that it is going already.
+            let _ = self.call(Call::Leave, &[]).await;
+            self.ended().await;
+        };
+        if tokio::time::timeout(LEAVE, leaving).await.is_err() {
             tracing::warn!(pid = self.pid, "the monitor does not leave: killed");
             let _ = pidfd_send_signal(&self.process, Signal::KILL);
             self.ended().await;
         }
         self.reap();
         Ok(())
+    }
+
+    /// Whether its process is still there.
+    pub fn lives(&self) -> bool {
+        let mut ended = [PollFd::new(&self.process, PollFlags::IN)];
+        matches!(poll(&mut ended, Some(&Timespec::default())), Ok(0))
     }
 
     /// Kills the monitor, if it still runs, and reaps it.
@@ -262,6 +281,14 @@ impl Monitor {
     /// A monitor that an earlier daemon started is not our child: ECHILD is fine.
     fn reap(&self) {
         let _ = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
+
+    /// A call that a monitor answers at once, unless it is stopped or starved.
+    async fn quick_call(&self, call: Call) -> Result<Answer, CallError> {
+        match tokio::time::timeout(ANSWER, self.call(call, &[])).await {
+            Ok(answered) => answered.map(|(answer, _)| answer),
+            Err(_) => Err(node_error(format!("the pod's monitor gives no answer in {ANSWER:?}"))),
+        }
     }
 
     async fn call(&self, call: Call, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>), CallError> {
@@ -356,7 +383,7 @@ struct Address {
 }
 
 fn address(directory: &Path) -> Result<Address> {
-    let failed = |error: rustix::io::Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
+    let failed = |error: Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
     let fd = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed)?;
     let path = format!("/proc/self/fd/{}/monitor.sock", fd.as_raw_fd());
@@ -364,7 +391,7 @@ fn address(directory: &Path) -> Result<Address> {
 }
 
 fn listener(directory: &Path) -> Result<OwnedFd> {
-    let failed = |error: rustix::io::Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
+    let failed = |error: Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
     let address = address(directory)?;
     let socket = seqpacket()?;
     bind(&socket, &address.name).map_err(failed)?;

@@ -163,21 +163,36 @@ impl Pod {
         f(&lock(&self.state))
     }
 
-    /// Changes the state and records it.
+    /// Sets the state and records it.
     pub fn set(&self, node: &Node, state: State) -> Result<()> {
-        *lock(&self.state) = state;
-        self.record(node)
+        self.change(node, |_| Some(state))
+    }
+
+    /// Changes the state by `change` (which may decline by returning `None`) and records it, while it cannot change
+    /// otherwise. A pod whose record cannot be written does not become ready: the next daemon would undo it.
+    pub fn change(&self, node: &Node, change: impl FnOnce(&State) -> Option<State>) -> Result<()> {
+        let mut state = lock(&self.state);
+        let Some(new) = change(&state) else { return Ok(()) };
+        let recorded = self.write_record(node, &new);
+        if recorded.is_ok() || !matches!(new, State::Ready(_)) {
+            *state = new;
+        }
+        recorded
     }
 
     /// Writes the pod's record as it is now.
     pub fn record(&self, node: &Node) -> Result<()> {
+        self.write_record(node, &lock(&self.state))
+    }
+
+    fn write_record(&self, node: &Node, state: &State) -> Result<()> {
         let record = Record {
             id: self.id.clone(),
             handler: self.handler.clone(),
             created_at: self.created_at,
             config: self.config.clone(),
             cgroup: lock(&self.cgroup).clone(),
-            state: lock(&self.state).recorded(),
+            state: state.recorded(),
         };
         record::write(&record_path(&node.pod_directory(&self.id)), &record)
     }
@@ -190,12 +205,17 @@ impl Pod {
         }
     }
 
-    /// The monitor, also while the pod is being stopped.
-    pub fn monitor(&self) -> Option<Arc<Monitor>> {
+    /// What it had when it was ready, also while it is being stopped.
+    pub fn parts(&self) -> Option<Ready> {
         match &*lock(&self.state) {
-            State::Ready(ready) | State::Stopping(Some(ready)) => Some(ready.monitor.clone()),
+            State::Ready(ready) | State::Stopping(Some(ready)) => Some(ready.clone()),
             _ => None,
         }
+    }
+
+    /// The monitor, also while the pod is being stopped.
+    pub fn monitor(&self) -> Option<Arc<Monitor>> {
+        self.parts().map(|ready| ready.monitor)
     }
 
     /// Whether the pod has a network of its own.

@@ -1,18 +1,17 @@
 //! RunPodSandbox, as a straight list of steps. What undoes them is in [`super::undo`].
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use corten_host::network::{Attached, PodNetwork};
 use corten_monitor::protocol::PodPlan;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::admit::{Admission, admit};
 use super::config::PortMapping;
 use super::{Operation, Pod, Ready, State, bandwidth, undo};
 use crate::container::exits;
 use crate::error::{Error, Result};
-use crate::monitor::Monitor;
+use crate::monitor::{Event, Monitor};
 use crate::node::Node;
 use crate::security::{PidNamespace, PodNamespace};
 use crate::{record, resolv, spec};
@@ -41,8 +40,8 @@ async fn operation(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
         Admission::Done => return Ok(()),
         Admission::Refuse(error) => return Err(error),
     }
-    match steps(node, pod).await {
-        Ok(ready) => pod.set(node, State::Ready(ready)),
+    match ready(node, pod).await {
+        Ok(()) => Ok(()),
         Err(error) => {
             tracing::warn!(pod = pod.id, %error, "the pod could not be run");
             if let Err(undo) = abandon(node, pod).await {
@@ -53,14 +52,31 @@ async fn operation(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     }
 }
 
-/// Undoes a run that did not end well and forgets the pod.
+/// Undoes a run that did not end well and forgets the pod. If not all can be undone, the pod stays, broken: whoever asked
+/// for it can see it, and stop and remove it.
 pub async fn abandon(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
-    let undone = undo::everything(node, pod).await;
-    node.pods.remove(&pod.id);
-    undone
+    match undo::everything(node, pod).await {
+        Ok(()) => {
+            node.pods.remove(&pod.id);
+            Ok(())
+        }
+        Err(error) => {
+            pod.set(node, State::Broken { why: error.to_string() })?;
+            Err(error)
+        }
+    }
 }
 
-async fn steps(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Ready> {
+/// Makes the pod ready. Its monitor is listened to from then on: what it has said meanwhile is kept.
+async fn ready(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let ready = steps(node, pod, events).await?;
+    pod.set(node, State::Ready(ready))?;
+    exits::watch(node, pod, receiver);
+    Ok(())
+}
+
+async fn steps(node: &Arc<Node>, pod: &Arc<Pod>, events: UnboundedSender<Event>) -> Result<Ready> {
     let timeline = &pod.timeline;
     timeline.step("run/files", files(node, pod)).await?;
     timeline.step("run/cgroup", cgroup(node, pod)).await?;
@@ -71,7 +87,7 @@ async fn steps(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Ready> {
         }
         false => None,
     };
-    let monitor = timeline.step("run/monitor", monitor(node, pod)).await?;
+    let monitor = timeline.step("run/monitor", monitor(node, pod, events)).await?;
     Ok(Ready { monitor, network })
 }
 
@@ -91,9 +107,14 @@ async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     .await
 }
 
-async fn cgroup(node: &Node, pod: &Pod) -> Result<()> {
-    let parent = node.cgroup(&pod.cgroup_parent(node))?;
-    parent.create().map(drop).map_err(|error| Error::node("create the pod's cgroup", error))
+async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let pod = pod.clone();
+    node.blocking(move |node| {
+        let failed = |error| Error::node("create the pod's cgroup", error);
+        node.cgroup(&pod.cgroup_parent(node))?.create().map_err(failed)?;
+        node.cgroup(&pod.monitor_cgroup(node))?.create().map(drop).map_err(failed)
+    })
+    .await
 }
 
 async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
@@ -129,22 +150,12 @@ fn pod_network(node: &Node, pod: &Pod) -> Result<PodNetwork> {
     })
 }
 
-async fn monitor(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Arc<Monitor>> {
-    let (events, receiver) = mpsc::unbounded_channel();
-    let cgroup = monitor_cgroup(node, pod)?;
+async fn monitor(node: &Arc<Node>, pod: &Arc<Pod>, events: UnboundedSender<Event>) -> Result<Arc<Monitor>> {
+    // It is born in its cgroup of the v2 hierarchy, and joins the others itself.
+    let cgroup = node.cgroup(&pod.monitor_cgroup(node))?.open_v2();
     let plan = plan(node, pod, cgroup.is_some())?;
     let directory = node.pod_directory(&pod.id);
-    let cgroup = cgroup.as_ref().map(AsFd::as_fd);
-    let monitor = Monitor::start(&node.monitor, &directory, &plan, cgroup, events).await?;
-    exits::watch(node, pod, receiver);
-    Ok(Arc::new(monitor))
-}
-
-/// Makes the monitor's cgroup; returns its directory in the v2 hierarchy, for the monitor to be born in.
-fn monitor_cgroup(node: &Node, pod: &Pod) -> Result<Option<OwnedFd>> {
-    let cgroup = node.cgroup(&pod.monitor_cgroup(node))?;
-    cgroup.create().map_err(|error| Error::node("create the monitor's cgroup", error))?;
-    Ok(cgroup.open_v2())
+    Ok(Arc::new(Monitor::start(&node.monitor, &directory, &plan, cgroup, events).await?))
 }
 
 fn plan(node: &Node, pod: &Pod, in_v2: bool) -> Result<PodPlan> {

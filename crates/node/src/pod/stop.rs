@@ -26,8 +26,8 @@ async fn operation(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
 
 /// Stops a pod whatever state it is in.
 pub(super) async fn bring_down(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
-    let ready = pod.ready();
-    let monitor = pod.monitor();
+    let ready = pod.parts();
+    let monitor = ready.as_ref().map(|ready| ready.monitor.clone());
     pod.set(node, State::Stopping(ready))?;
     let containers = pod.timeline.step("stop/containers", container::stop::kill_all(node, pod)).await;
     let rest = undo::running_parts(node, pod, monitor).await;

@@ -26,7 +26,6 @@ pub async fn running_parts(node: &Arc<Node>, pod: &Arc<Pod>, monitor: Option<Arc
         timeline.step("undo/network", network(node, pod)).await,
         timeline.step("undo/netns", netns(node, pod)).await,
         timeline.step("undo/cgroup", cgroup(node, pod)).await,
-        timeline.step("undo/external", external(node, pod)).await,
     ];
     all(outcomes)
 }
@@ -45,8 +44,10 @@ pub fn all(outcomes: impl IntoIterator<Item = Result<()>>) -> Result<()> {
 }
 
 async fn leave(node: &Node, pod: &Pod, monitor: Option<Arc<Monitor>>) -> Result<()> {
-    if let Some(monitor) = monitor.filter(|monitor| monitor.is_open()) {
-        return monitor.leave().await;
+    match monitor {
+        Some(monitor) if monitor.is_open() => return monitor.leave().await,
+        Some(monitor) => monitor.kill().await,
+        None => {}
     }
     let (events, _) = mpsc::unbounded_channel();
     let directory = node.pod_directory(&pod.id);
@@ -85,28 +86,23 @@ async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     node.blocking(move |node| {
         let failed = |error| Error::node("remove the pod's cgroup", error);
         let monitor = node.cgroup(&pod.monitor_cgroup(node))?;
-        monitor.kill(libc::SIGKILL).map_err(failed)?;
-        monitor.remove().map_err(failed)?;
         let Some(created) = pod.cgroup() else { return Ok(()) };
-        hand_over(node, &pod, &created)?;
-        Cgroup::undo(&created).map_err(failed)
+        all([
+            monitor.kill(libc::SIGKILL).and_then(|()| monitor.remove()).map_err(failed),
+            hand_over(node, &pod, &created),
+            Cgroup::undo(&created).map_err(failed),
+        ])
     })
     .await
 }
 
-/// A cgroup that several pods are in is removed with the last of them, whichever it was made for.
+/// A cgroup that several pods are in, or below, is removed with the last of them, whichever it was made for.
 fn hand_over(node: &Node, pod: &Pod, created: &Created) -> Result<()> {
-    let parent = pod.cgroup_parent(node);
     let others = node.pods.all();
-    match others.iter().find(|other| other.id != pod.id && other.cgroup_parent(node) == parent) {
+    match others.iter().find(|other| other.id != pod.id && other.config.cgroup_parent == pod.config.cgroup_parent) {
         Some(heir) => heir.adopt_cgroup(node, created),
         None => Ok(()),
     }
-}
-
-/// What an external runtime's container leaves in the state directory if the monitor died.
-async fn external(node: &Node, pod: &Pod) -> Result<()> {
-    record::remove_directory(&node.external_mounts().join(&pod.id))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 
 use crate::container::config::{ImageSpec, Mount, MountAccess, Propagation};
 use crate::container::{Container, State};
+use crate::spec;
 
 /// The container in a list; `None` while it is being created.
 pub fn listed(container: &Container) -> Option<v1::Container> {
@@ -51,7 +52,7 @@ pub fn status(container: &Container) -> Option<v1::ContainerStatus> {
         resources: Some(resources(container)),
         image_id: resolved.image_id.clone(),
         user: Some(user(container)),
-        stop_signal: v1::Signal::RuntimeDefault.into(),
+        stop_signal: spec::signal_message(resolved.stop_signal).into(),
     })
 }
 

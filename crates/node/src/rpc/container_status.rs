@@ -26,7 +26,7 @@ fn info(node: &Node, container: &Container) -> Result<BTreeMap<String, String>> 
         "pid": container.state().run().map_or(0, |run| run.pid),
         "cgroup": container.cgroup(node),
         "config": container.config(),
-        "runtimeSpec": launch::read_spec(node, container)?,
+        "runtimeSpec": launch::read_spec(node, container).ok(),
     });
     let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
     Ok(BTreeMap::from([("info".to_owned(), info)]))

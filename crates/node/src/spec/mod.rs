@@ -31,7 +31,7 @@ pub use host::{AppArmor, CgroupMode, Host, Hugetlb};
 pub use process::exec_process;
 pub use resources::linux_resources;
 pub use sources::{Sources, prepare_sources};
-pub use stop::stop_signal;
+pub use stop::{signal_message, stop_signal};
 pub use sysctls::pod_sysctls;
 pub use volumes::{Volume, image_volumes};
 

@@ -1,5 +1,6 @@
 //! The signal that stops a container.
 
+use corten_cri::v1;
 use oci_spec::image::ImageConfiguration;
 
 use crate::check;
@@ -70,6 +71,16 @@ pub fn stop_signal(config: &ContainerConfig, image: &ImageConfiguration) -> Resu
     }
 }
 
+/// The signal of the CRI that has this number.
+pub fn signal_message(number: i32) -> v1::Signal {
+    let named = NAMED.iter().find(|(_, known)| *known == number).map(|(name, _)| (*name).to_owned());
+    let name = named.unwrap_or_else(|| match number.saturating_sub(RTMIN) {
+        above @ 1..=15 => format!("RTMINPLUS{above}"),
+        _ => format!("RTMAXMINUS{}", RTMAX.saturating_sub(number)),
+    });
+    v1::Signal::from_str_name(&format!("SIGNAL_SIG{name}")).unwrap_or(v1::Signal::RuntimeDefault)
+}
+
 /// `SIGTERM`, `term`, `15`, `SIGRTMIN+3` or `RTMAX-1`.
 fn number(name: &str) -> Option<i32> {
     let upper = name.to_ascii_uppercase();
@@ -86,7 +97,6 @@ fn number(name: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use corten_cri::v1;
     use proptest::prelude::*;
 
     use super::*;
@@ -108,6 +118,18 @@ mod tests {
         {
             assert_eq!(number(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_number_is_told_as_the_signal_that_it_is() {
+        assert_eq!(signal_message(15), v1::Signal::Sigterm);
+        assert_eq!(signal_message(34), v1::Signal::Sigrtmin);
+        assert_eq!(signal_message(37), v1::Signal::Sigrtminplus3);
+        assert_eq!(signal_message(63), v1::Signal::Sigrtmaxminus1);
+        assert!(
+            (1..=64).filter(|n| ![16, 32, 33].contains(n)).all(|n| signal_message(n) != v1::Signal::RuntimeDefault)
+        );
+        assert_eq!(signal_message(i32::MIN + 99), v1::Signal::RuntimeDefault);
     }
 
     #[test]
