@@ -33,7 +33,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// Writes a line to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn line(text: &str) -> Result<(), Error> {
     print(&format!("{text}\n"))
 }
@@ -46,7 +46,7 @@ pub fn note(text: &str) {
 /// Writes a value.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn value(value: &Value, format: Format) -> Result<(), Error> {
     match format {
         Format::Json | Format::Table => {

@@ -9,6 +9,7 @@ pub mod launcher;
 pub mod log;
 pub mod memory;
 pub mod monitor;
+pub mod overlay;
 pub mod packet;
 pub mod pod;
 pub mod protocol;

@@ -150,6 +150,9 @@ pub struct OverlayRoot {
     pub upper: PathBuf,
     /// Overlayfs's work directory, on the same filesystem as `upper`.
     pub work: PathBuf,
+    /// Directories to be in it, made where the image has none: the volumes that it declares.
+    #[serde(default)]
+    pub directories: Vec<PathBuf>,
 }
 
 /// Who launches a container.

@@ -1,21 +1,19 @@
 //! The mounts that an external runtime must see, in a mount namespace that nobody else does.
 
-use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use corten_host::mount::{self, Change, Propagation};
 use corten_host::process;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::launch::node;
+use crate::overlay;
 use crate::pod::shm;
 use crate::protocol::{CallError, OverlayRoot};
-
-/// The most bytes that mount(2) takes as options, with the final null.
-const MAX_OPTIONS: usize = 4096;
 
 /// Moves the calling process into a mount namespace of its own, and mounts the container's root there.
 ///
@@ -30,7 +28,7 @@ pub fn mount(root: &OverlayRoot, target: &Path, below: &Path) -> Result<(), Call
     let covering = covering_mount(below).map_err(|error| failed(below, &error))?;
     let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
     mount::change_path(&covering, false, private).map_err(|error| failed(&covering, &error))?;
-    mount_overlay(root, target).map_err(|error| failed(target, &error))
+    mount_overlay(root, target)
 }
 
 /// Mounts the pod's `/dev/shm` where the runtime can see it.
@@ -47,43 +45,16 @@ fn failed(path: &Path, error: &std::io::Error) -> CallError {
     node("mount the root", format!("{}: {error}", path.display()))
 }
 
-/// Mounts by mount(2), which takes layers on every kernel, in at most 4095 bytes of options: relative to the directory that all
-/// layers are below, they are short.
-fn mount_overlay(root: &OverlayRoot, target: &Path) -> std::io::Result<()> {
-    let base = shared_parent(&root.lower);
-    let layers: Vec<Vec<u8>> =
-        root.lower.iter().map(|layer| escaped(layer.strip_prefix(&base).unwrap_or(layer))).collect();
-    let mut options = b"index=off,lowerdir=".to_vec();
-    options.extend(layers.join(&b':'));
-    for (key, path) in [(",upperdir=", &root.upper), (",workdir=", &root.work)] {
-        options.extend(key.bytes());
-        options.extend(escaped(path));
-    }
-    if options.len() >= MAX_OPTIONS {
-        let error = format!("{} layers need {} bytes of mount options", root.lower.len(), options.len());
-        return Err(std::io::Error::other(error));
-    }
-    let options = CString::new(options)?;
-    rustix::process::chdir(&base)?;
+/// Mounts by mount(2), which takes layers on every kernel.
+fn mount_overlay(root: &OverlayRoot, target: &Path) -> Result<(), CallError> {
+    let at = |error: Errno| failed(target, &error.into());
+    let (options, base) = overlay::options(root)?;
+    rustix::process::chdir(&base).map_err(at)?;
     let mounted = rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str());
-    rustix::process::chdir("/")?;
-    Ok(mounted?)
-}
-
-/// The longest directory that all paths are below.
-fn shared_parent(paths: &[PathBuf]) -> PathBuf {
-    let mut parents = paths.iter().map(|path| path.parent().unwrap_or(Path::new("/")));
-    let mut shared = parents.next().unwrap_or(Path::new("/")).to_owned();
-    for parent in parents {
-        while !parent.starts_with(&shared) && shared.pop() {}
-    }
-    shared
-}
-
-/// Escapes what means something in overlayfs's options.
-fn escaped(path: &Path) -> Vec<u8> {
-    let bytes = path.as_os_str().as_bytes().iter();
-    bytes.flat_map(|byte| matches!(byte, b':' | b',' | b'\\').then_some(b'\\').into_iter().chain([*byte])).collect()
+    rustix::process::chdir("/").and(mounted).map_err(at)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mounted = rustix::fs::open(target, flags, Mode::empty()).map_err(at)?;
+    overlay::make_directories(root, mounted.as_fd())
 }
 
 /// Where the mount that `path` is on is mounted.
@@ -108,20 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_means_something_to_overlayfs_is_escaped() {
-        assert_eq!(escaped(Path::new("/a:b,c\\d")), b"/a\\:b\\,c\\\\d");
-    }
-
-    #[test]
     fn mount_points_with_spaces_are_read() {
         assert_eq!(unescaped("/a\\040b\\134"), Path::new("/a b\\"));
-    }
-
-    #[test]
-    fn the_shared_parent_of_layers() {
-        let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(shared_parent(&paths(&["/l/a/fs", "/l/b/fs"])), Path::new("/l"));
-        assert_eq!(shared_parent(&paths(&["/l/a"])), Path::new("/l"));
-        assert_eq!(shared_parent(&paths(&["/x/a", "/y/b"])), Path::new("/"));
     }
 }

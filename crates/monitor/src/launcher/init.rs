@@ -21,7 +21,8 @@ use super::resolve::{Confined, Kind};
 use super::root::{self, Root};
 use super::stdio::Connected;
 use super::{Stdio, devices, labels, limits, options, stdio, sysctl};
-use crate::protocol::CallError;
+use crate::overlay;
+use crate::protocol::{CallError, OverlayRoot};
 
 /// Everything the child needs.
 pub(super) struct Init<'a> {
@@ -29,6 +30,7 @@ pub(super) struct Init<'a> {
     pub(super) linux: &'a Linux,
     pub(super) program: Program<'a>,
     pub(super) root: Root,
+    pub(super) overlay: &'a OverlayRoot,
     pub(super) shm: Option<OwnedFd>,
     pub(super) namespaces: Namespaces,
     pub(super) cgroup: &'a Cgroup,
@@ -58,6 +60,7 @@ impl Init<'_> {
         let propagation = root_propagation(self.linux)?;
         let root_fd = self.root.attach()?;
         let root = Confined::to(root_fd.as_fd());
+        overlay::make_directories(self.overlay, root.root())?;
         let mounter = Mounter {
             root,
             shm: Cell::new(self.shm),

@@ -38,6 +38,7 @@ mod sysctl;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use corten_host::process::{self, Fork, Sibling};
 use oci_spec::runtime::Spec;
@@ -114,7 +115,8 @@ pub fn launch(
             cgroup.forget();
             let cgroup = cgroup.cgroup();
             let in_v2 = v2.is_some();
-            let init = Init { spec, linux, program, root, shm, namespaces, cgroup, in_v2, stdio, terminal };
+            let overlay = &plan.root;
+            let init = Init { spec, linux, program, root, overlay, shm, namespaces, cgroup, in_v2, stdio, terminal };
             end(init.run(&theirs), &theirs)
         }
         Fork::Parent(sibling) => {
@@ -125,6 +127,11 @@ pub fn launch(
             Ok(started)
         }
     }
+}
+
+/// Makes a directory in a container's root, if it is missing, without leaving the root by whatever links are there.
+pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &Path) -> std::io::Result<()> {
+    resolve::Confined::to(root).open_or_make(path, resolve::Kind::Directory).map(drop)
 }
 
 /// What would silently not happen is refused instead.

@@ -1,6 +1,6 @@
 //! The container's root: an overlay that no mount table but the container's ever shows.
 
-use std::ffi::OsString;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::errors::{Blame, node, refused};
+use crate::overlay::{self, escaped};
 use crate::protocol::{CallError, OverlayRoot};
-
-/// The most bytes that mount(2) takes as options, with the final null.
-const MAX_OPTIONS: usize = 4096;
 
 /// A container's root, before it is part of a mount namespace.
 #[derive(Debug)]
@@ -20,7 +18,7 @@ pub(super) enum Root {
     /// A detached overlay.
     Detached(OwnedFd),
     /// Kernels before 6.7 take at most 256 bytes of layers by fsconfig(2): the child shall mount in its own namespace.
-    ByMount(Vec<u8>, PathBuf),
+    ByMount(CString, PathBuf),
 }
 
 impl Root {
@@ -31,30 +29,11 @@ impl Root {
         }
         match detached(overlay) {
             Ok(fd) => Ok(Root::Detached(fd)),
-            Err(error) if missing_layer(overlay).is_none() && is_old_kernel(&error) => Self::by_mount(overlay),
+            Err(error) if missing_layer(overlay).is_none() && is_old_kernel(&error) => {
+                overlay::options(overlay).map(|(options, base)| Root::ByMount(options, base))
+            }
             Err(error) => Err(node("mount the root", missing_layer(overlay).unwrap_or_else(|| error.to_string()))),
         }
-    }
-
-    /// The options for mount(2), with layers relative to the directory that all of them share, to be short.
-    fn by_mount(overlay: &OverlayRoot) -> Result<Self, CallError> {
-        let base = shared_parent(&overlay.lower);
-        let mut options = OsString::from("index=off,lowerdir=");
-        for (index, layer) in overlay.lower.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ":" };
-            options.push(separator);
-            options.push(escaped(layer.strip_prefix(&base).unwrap_or(layer)));
-        }
-        options.push(",upperdir=");
-        options.push(escaped(&overlay.upper));
-        options.push(",workdir=");
-        options.push(escaped(&overlay.work));
-        let options = options.into_encoded_bytes();
-        if options.len() >= MAX_OPTIONS {
-            let error = format!("{} layers need {} bytes of mount options", overlay.lower.len(), options.len());
-            return Err(node("mount the root", error));
-        }
-        Ok(Root::ByMount(options, base))
     }
 
     /// Attaches the root over `/` of the caller's own mount namespace, where it is below no path yet: what is at `/`
@@ -70,7 +49,6 @@ impl Root {
                 Ok(fd)
             }
             Root::ByMount(options, base) => {
-                let options = std::ffi::CString::new(options).node(step)?;
                 rustix::process::chdir(&base).node(step)?;
                 rustix::mount::mount("overlay", "/", "overlay", MountFlags::empty(), options.as_c_str()).node(step)?;
                 // `/` itself is below the new mount; a step up from it lands on what is on top.
@@ -160,25 +138,6 @@ fn missing_layer(overlay: &OverlayRoot) -> Option<String> {
     all.into_iter().find(|path| !path.is_dir()).map(|path| format!("{} is not a directory", path.display()))
 }
 
-/// Escapes what means something in overlayfs's options.
-fn escaped(path: &Path) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let bytes = path.as_os_str().as_bytes().iter();
-    OsString::from_vec(
-        bytes.flat_map(|b| matches!(b, b':' | b',' | b'\\').then_some(b'\\').into_iter().chain([*b])).collect(),
-    )
-}
-
-/// The longest directory that all paths are below.
-fn shared_parent(paths: &[PathBuf]) -> PathBuf {
-    let mut parents = paths.iter().map(|path| path.parent().unwrap_or(Path::new("/")));
-    let mut shared = parents.next().unwrap_or(Path::new("/")).to_owned();
-    for parent in parents {
-        while !parent.starts_with(&shared) && shared.pop() {}
-    }
-    shared
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -192,7 +151,12 @@ mod tests {
         std::fs::write(dir.join("b:,c/file"), "b").unwrap();
         std::fs::write(dir.join("b:,c/other"), "other").unwrap();
         let lower = vec![dir.join("a"), dir.join("b:,c")];
-        OverlayRoot { lower, upper: dir.join("upper,x"), work: dir.join("work") }
+        OverlayRoot { lower, upper: dir.join("upper,x"), work: dir.join("work"), directories: Vec::new() }
+    }
+
+    fn by_mount(overlay: &OverlayRoot) -> Root {
+        let (options, base) = overlay::options(overlay).unwrap();
+        Root::ByMount(options, base)
     }
 
     fn read(root: &OwnedFd, path: &str) -> String {
@@ -209,7 +173,7 @@ mod tests {
         // A namespace and a root of this thread's own, as the child has them.
         let thread = std::thread::spawn(move || {
             corten_host::process::new_namespaces(libc::CLONE_FS | libc::CLONE_NEWNS).unwrap();
-            let root = Root::by_mount(&overlay).unwrap().attach().unwrap();
+            let root = by_mount(&overlay).attach().unwrap();
             assert_eq!((read(&root, "file"), read(&root, "other")), ("a".into(), "other".into()));
             enter(root.as_fd(), None).unwrap();
             std::fs::write("/new", "").unwrap();
@@ -232,18 +196,5 @@ mod tests {
         filesystem.mount(0).unwrap();
         let root = detached(&overlay).unwrap();
         assert_eq!((read(&root, "file"), read(&root, "other")), ("a".into(), "other".into()));
-    }
-
-    /// The options for older kernels name layers relative to the directory they share.
-    #[test]
-    fn options_for_older_kernels_are_short() {
-        let overlay = OverlayRoot {
-            lower: vec!["/var/lib/corten/l/a".into(), "/var/lib/corten/l/b:c".into()],
-            upper: "/u".into(),
-            work: "/w".into(),
-        };
-        let Root::ByMount(options, base) = Root::by_mount(&overlay).unwrap() else { panic!("not by mount(2)") };
-        assert_eq!(base, Path::new("/var/lib/corten/l"));
-        assert_eq!(options, b"index=off,lowerdir=a:b\\:c,upperdir=/u,workdir=/w");
     }
 }

@@ -90,6 +90,7 @@ impl Fixture {
                 lower: self.lower.clone(),
                 upper: self.dir.path().join("upper"),
                 work: self.dir.path().join("work"),
+                directories: Vec::new(),
             },
             seccomp,
             launcher: Launcher::BuiltIn,

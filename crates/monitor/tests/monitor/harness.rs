@@ -148,7 +148,12 @@ impl Pod {
         }
         let plan = Launch {
             spec: serde_json::from_value(spec(script, &self.cgroup_path(name))).unwrap(),
-            root: OverlayRoot { lower: vec![lower], upper: dir.join("upper"), work: dir.join("work") },
+            root: OverlayRoot {
+                lower: vec![lower],
+                upper: dir.join("upper"),
+                work: dir.join("work"),
+                directories: Vec::new(),
+            },
             seccomp: false,
             launcher: Launcher::BuiltIn,
             stdin: false,

@@ -66,6 +66,7 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
         user,
         stop_signal: spec::stop_signal(config, &image.config)?,
+        volumes: spec::image_volumes(config, &image.config)?,
     };
     let (task_container, user) = (container.clone(), resolved.user.clone());
     // It looks at the mounts' sources, which may be on a file system that hangs.
@@ -116,7 +117,6 @@ fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, 
             resolv_conf: Some(&files.resolv_conf),
         },
         sources: &spec::prepare_sources(config)?,
-        volumes: &[],
         cgroups_path: &container.cgroup(node),
         host: &node.host,
         handler_external,

@@ -26,7 +26,12 @@ pub fn launch(node: &Node, container: &Container) -> Result<Launch> {
     Ok(Launch {
         seccomp: launcher == Launcher::BuiltIn && spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some()),
         spec,
-        root: OverlayRoot { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
+        root: OverlayRoot {
+            lower: snapshot.lower,
+            upper: snapshot.upper,
+            work: snapshot.work,
+            directories: container.resolved().map(|resolved| resolved.volumes.clone()).unwrap_or_default(),
+        },
         launcher,
         stdin: container.config().stdin != Stdin::Null,
         log: container.log_file(),

@@ -88,6 +88,9 @@ pub struct Resolved {
     pub user: ResolvedUser,
     /// The signal that stops it.
     pub stop_signal: i32,
+    /// The volumes that its image declares and nothing is mounted on: directories of the writable layer.
+    #[serde(default)]
+    pub volumes: Vec<PathBuf>,
 }
 
 /// A container's state.

@@ -1,4 +1,4 @@
-//! RunPodSandbox, as a straight list of steps. What undoes them is in [`super::undo`].
+//! RunPodSandbox, as a straight list of steps. What undoes them is in `undo.rs`.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Seccomp: the runtime's default profile, profiles in files, and compiling them to BPF.
 //!
-//! A profile is in the terms of the OCI runtime spec ([`LinuxSeccomp`]). [`default_profile`] makes the `RuntimeDefault` one,
+//! A profile is in the terms of the OCI runtime spec ([`LinuxSeccomp`](oci_spec::runtime::LinuxSeccomp)). [`default_profile`] makes the `RuntimeDefault` one,
 //! [`load_localhost`] reads one of the administrator's; both settle what depends on capabilities, so that what goes into the OCI spec
 //! is final. [`Cache`] compiles each once; the monitor only loads the bytes.
 //!

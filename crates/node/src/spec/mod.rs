@@ -33,7 +33,7 @@ pub use resources::linux_resources;
 pub use sources::{Sources, prepare_sources};
 pub use stop::{signal_message, stop_signal};
 pub use sysctls::pod_sysctls;
-pub use volumes::{Volume, image_volumes};
+pub use volumes::image_volumes;
 
 use crate::container::config::ContainerConfig;
 use crate::error::{Error, Result};
@@ -64,8 +64,6 @@ pub struct SpecInput<'a> {
     pub files: PodFiles<'a>,
     /// What [`prepare_sources`] found of its mounts and devices.
     pub sources: &'a Sources,
-    /// The directories made for the image's volumes, see [`image_volumes`].
-    pub volumes: &'a [Volume],
     /// Its cgroup, as cgroupfs spells it.
     pub cgroups_path: &'a str,
     /// What this node can do.

@@ -20,8 +20,8 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
         let shadowed = own_dev && at.starts_with("/dev");
         !shadowed && !asked.contains(at)
     });
-    let mut added: Vec<Mount> = volumes(input).collect();
-    added.extend(pod_mounts(input).into_iter().filter(|mount| !asked.contains(mount.destination().as_path())));
+    let of_pod = pod_mounts(input).into_iter().filter(|mount| !asked.contains(mount.destination().as_path()));
+    let mut added: Vec<Mount> = of_pod.collect();
     added.extend(requested(input));
     added.sort_by_key(|mount| mount.destination().components().count());
     default.chain(added).collect()
@@ -61,10 +61,6 @@ fn pod_mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     let files = files.map(|(at, file)| mount(at, "bind", file, &["rbind", "rprivate", access]));
     let shm = mount("/dev/shm", "bind", shm, &["rbind", "rprivate", "rw", "nosuid", "noexec", "nodev"]);
     std::iter::once(shm).chain(files).collect()
-}
-
-fn volumes<'a>(input: &SpecInput<'a>) -> impl Iterator<Item = Mount> + use<'a> {
-    input.volumes.iter().map(|v| mount(&v.container_path, "bind", &v.host_path, &["rbind", "rprivate", "rw"]))
 }
 
 fn requested<'a>(input: &SpecInput<'a>) -> impl Iterator<Item = Mount> + use<'a> {

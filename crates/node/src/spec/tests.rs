@@ -18,7 +18,6 @@ struct World {
     user: ResolvedUser,
     host: Host,
     sources: Sources,
-    volumes: Vec<Volume>,
     pod_init: Option<i32>,
     target_pid: Option<i32>,
     external: bool,
@@ -65,7 +64,6 @@ fn world() -> World {
         user: ResolvedUser { uid: 1000, gid: 1001, additional_gids: vec![1001, 10], ..Default::default() },
         host: host(),
         sources: Sources::default(),
-        volumes: Vec::new(),
         pod_init: Some(77),
         target_pid: None,
         external: false,
@@ -102,7 +100,6 @@ impl World {
                 resolv_conf: Some(Path::new("/state/resolv.conf")),
             },
             sources: &sources,
-            volumes: &self.volumes,
             cgroups_path: "/kubepods/p1/c1",
             host: &self.host,
             handler_external: self.external,
@@ -401,8 +398,6 @@ fn image_volumes_are_those_that_no_mount_covers() {
     let mut image = ImageConfiguration::default();
     image.set_config(Some(w.image.clone()));
     assert_eq!(image_volumes(&w.config, &image).unwrap(), [PathBuf::from("/cache"), PathBuf::from("/data")]);
-    w.volumes = vec![Volume { container_path: "/data".into(), host_path: "/root/v1".into() }];
-    assert_eq!(w.mount_at("/data").source().as_deref(), Some(Path::new("/root/v1")));
     w.image.set_volumes(Some(words(&["a\0b"])));
     image.set_config(Some(w.image.clone()));
     assert!(matches!(image_volumes(&w.config, &image), Err(Error::Container(_))));

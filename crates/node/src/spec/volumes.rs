@@ -9,17 +9,8 @@ use crate::check;
 use crate::container::config::ContainerConfig;
 use crate::error::{Error, Result};
 
-/// A directory of the node that stands for a volume of the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Where in the container.
-    pub container_path: PathBuf,
-    /// The directory.
-    pub host_path: PathBuf,
-}
-
-/// The image's volumes that no mount of the request covers, parents first. The caller makes a directory for each, with
-/// what the image has there, and passes it on as [`Volume`].
+/// The image's volumes that no mount of the request covers, parents first: each shall be a directory of
+/// the writable layer, with what the image has there.
 ///
 /// # Errors
 /// [`Error::Container`] if the image declares what cannot be a path in it.
