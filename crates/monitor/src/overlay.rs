@@ -84,7 +84,7 @@ mod tests {
         let (short, base) = options(&overlay).unwrap();
         assert_eq!(base, Path::new("/var/lib/corten/l"));
         assert_eq!(short.to_bytes(), b"index=off,lowerdir=a:b\\:c,upperdir=/u,workdir=/w");
-        let lower = (0..400).map(|n| format!("/var/lib/corten/{n}/layer").into()).collect();
+        let lower = (0..500).map(|n| format!("/var/lib/corten/{n}/layer").into()).collect();
         assert!(options(&OverlayRoot { lower, ..overlay }).is_err());
     }
 
