@@ -34,10 +34,11 @@ pub fn options(overlay: &OverlayRoot) -> Result<(CString, PathBuf), CallError> {
     Ok((CString::new(options).map_err(|error| failed(error.to_string()))?, base))
 }
 
-/// Makes the directories that shall be in a root and are not, whatever links the image has there.
+/// Makes the directories that shall be in a root and are not, whatever links the image has there. A file in the place of
+/// one is left.
 ///
 /// # Errors
-/// Names the directory: the image has a file in its place, say.
+/// Names the directory.
 pub fn make_directories(overlay: &OverlayRoot, root: BorrowedFd<'_>) -> Result<(), CallError> {
     overlay.directories.iter().try_for_each(|path| {
         make_directory(root, path).map_err(|error| CallError::Container {

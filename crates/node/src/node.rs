@@ -1,7 +1,7 @@
 //! The node: everything the handlers share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use corten_host::cgroup::{Cgroup, Hierarchies};
 
@@ -9,6 +9,7 @@ use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
 use crate::monitor::Program;
 use crate::network::Network;
+use crate::operation::Slot;
 use crate::registry::{Containers, Pods};
 use crate::{seccomp, spec};
 
@@ -20,6 +21,10 @@ pub struct Node {
     pub images: corten_images::Store,
     /// The pod network.
     pub network: Network,
+    /// Looking whether the network is ready: one look at a time.
+    pub network_check: Slot<()>,
+    /// Whether the network was ready at the last look; if not, why.
+    pub network_seen: Mutex<Result<(), String>>,
     /// The pods.
     pub pods: Pods,
     /// The containers.
@@ -57,6 +62,8 @@ impl Node {
         Ok(Self {
             images,
             network,
+            network_check: Slot::default(),
+            network_seen: Mutex::new(Err("its state is not known yet".to_owned())),
             pods: Pods::default(),
             containers: Containers::default(),
             seccomp: seccomp::Cache::default(),

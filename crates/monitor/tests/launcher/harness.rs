@@ -24,6 +24,8 @@ pub struct Fixture {
     pub cgroup: String,
     /// The layers, topmost first.
     pub lower: Vec<PathBuf>,
+    /// Directories to be made in the root.
+    pub directories: Vec<PathBuf>,
 }
 
 /// How a container's process ended.
@@ -63,7 +65,7 @@ impl Fixture {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/corten-test-launcher-{}-{count}", std::process::id());
         let spec = spec(script, &cgroup);
-        Fixture { lower: vec![lower], dir, spec, cgroup }
+        Fixture { lower: vec![lower], directories: Vec::new(), dir, spec, cgroup }
     }
 
     /// The path of a file in the container's lowest layer.
@@ -90,7 +92,7 @@ impl Fixture {
                 lower: self.lower.clone(),
                 upper: self.dir.path().join("upper"),
                 work: self.dir.path().join("work"),
-                directories: Vec::new(),
+                directories: self.directories.clone(),
             },
             seccomp,
             launcher: Launcher::BuiltIn,

@@ -122,6 +122,20 @@ fn propagation_out_of_a_container() {
     }
 }
 
+/// The volumes of an image are directories of the writable layer, with what the image has there; a link does not lead out.
+#[test]
+fn an_images_volumes_are_made() {
+    let mut fixture = Fixture::new("cat /has/file; touch /made/deep/new /link/new && echo written");
+    let outside = fixture.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir(fixture.file("has")).unwrap();
+    fs::write(fixture.file("has/file"), "kept\n").unwrap();
+    symlink(&outside, fixture.file("link")).unwrap();
+    fixture.directories = ["/has", "/made/deep", "/link"].map(Into::into).to_vec();
+    assert_eq!(fixture.output(), "kept\nwritten\n");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
 /// Links in the image do not lead a mount, or what is made for it, outside.
 #[test]
 fn hostile_destinations_stay_inside() {

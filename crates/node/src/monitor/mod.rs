@@ -1,11 +1,13 @@
 //! The daemon's end of a pod's monitor: starting it, finding it again, asking it, hearing of exits.
 
 mod packet;
+mod program;
+mod socket;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,11 +16,7 @@ use std::time::Duration;
 
 use corten_monitor::protocol::{Answer, Call, CallError, Exec, Exit, Held, Launch, Message, PodPlan, Request, VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
-use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair,
-};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
@@ -26,6 +24,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
 use crate::operation::lock;
+
+pub use program::Program;
 
 /// How long a monitor may take to set its pod up, and to answer when it is found again.
 const HELLO: Duration = Duration::from_secs(30);
@@ -48,34 +48,6 @@ pub enum Event {
     },
     /// The monitor is gone.
     Gone,
-}
-
-/// The `corten-monitor` program. It is started through a read-only mount that is in no mount table, so nobody in a
-/// container, where its `/proc/<pid>/exe` may be seen, can open it for writing (CVE-2019-5736).
-pub struct Program {
-    path: PathBuf,
-    locked: OwnedFd,
-}
-
-impl Program {
-    /// Opens the program.
-    pub fn open(path: PathBuf) -> Result<Self> {
-        let locked = corten_host::mount::read_only_program(&path);
-        let locked = locked.map_err(|error| Error::node(format!("open {}", path.display()), error))?;
-        Ok(Self { path, locked })
-    }
-
-    /// Starts it for a pod. Blocks until it is executed.
-    fn spawn(&self, id: &str, log: &File, inherited: &[OwnedFd; 3], cgroup: Option<OwnedFd>) -> Result<i32> {
-        let failed = |error: &dyn std::fmt::Display| Error::node(format!("start {}", self.path.display()), error);
-        let null = File::open("/dev/null").map_err(|error| failed(&error))?;
-        let [listener, first, plan] = inherited;
-        let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), first.as_fd(), plan.as_fd()];
-        // By its name among this process's descriptors: the child that executes it has them no more.
-        let name = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.locked.as_raw_fd()));
-        let cgroup = cgroup.as_ref().map(AsFd::as_fd);
-        corten_host::spawn::spawn(&name, &["corten-monitor", id], &fds, cgroup).map_err(|error| failed(&error))
-    }
 }
 
 /// A connection to a pod's monitor.
@@ -122,8 +94,8 @@ impl Monitor {
         cgroup: Option<OwnedFd>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Self> {
-        let (ours, theirs) = socket_pair()?;
-        let inherited = [listener(directory)?, theirs, memfd("plan", plan)?];
+        let (ours, theirs) = socket::socket_pair()?;
+        let inherited = [socket::listener(directory)?, theirs, memfd("plan", plan)?];
         let (task_program, log, id) = (program.clone(), log_file(directory)?, plan.id.clone());
         let spawned = tokio::task::spawn_blocking(move || task_program.spawn(&id, &log, &inherited, cgroup)).await;
         let pid = spawned.unwrap_or_else(|error| Err(Error::node("monitor", error)))?;
@@ -140,14 +112,7 @@ impl Monitor {
 
     /// Finds the monitor of the pod `id` again; `None` if there is none.
     pub async fn find(directory: &Path, id: &str, events: mpsc::UnboundedSender<Event>) -> Result<Option<Self>> {
-        let address = address(directory)?;
-        let socket = seqpacket()?;
-        match connect(&socket, &address.name) {
-            Ok(()) => {}
-            // No socket, or nobody behind it.
-            Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
-            Err(error) => return Err(Error::node("connect to the monitor", error)),
-        }
+        let Some(socket) = socket::find(directory)? else { return Ok(None) };
         let socket = asynchronous(socket)?;
         let (pid, init_pid) = hello(&socket, id).await?;
         let process = open_process(pid)?;
@@ -374,40 +339,6 @@ fn unexpected(answer: &Answer) -> CallError {
 
 fn node_error(error: impl ToString) -> CallError {
     CallError::Node { step: "monitor".into(), error: error.to_string() }
-}
-
-/// A socket's address that is short whatever the directory's path: below an open descriptor of it.
-struct Address {
-    name: SocketAddrUnix,
-    _directory: OwnedFd,
-}
-
-fn address(directory: &Path) -> Result<Address> {
-    let failed = |error: Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
-    let fd = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed)?;
-    let path = format!("/proc/self/fd/{}/monitor.sock", fd.as_raw_fd());
-    Ok(Address { name: SocketAddrUnix::new(path).map_err(failed)?, _directory: fd })
-}
-
-fn listener(directory: &Path) -> Result<OwnedFd> {
-    let failed = |error: Errno| Error::node(format!("monitor socket in {}", directory.display()), error);
-    let address = address(directory)?;
-    let socket = seqpacket()?;
-    bind(&socket, &address.name).map_err(failed)?;
-    listen(&socket, 16).map_err(failed)?;
-    Ok(socket)
-}
-
-fn seqpacket() -> Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(|error| Error::node("socket", error))
-}
-
-fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(|error| Error::node("socketpair", error))
 }
 
 fn asynchronous(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>> {

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_cri::v1;
 
 use crate::config::BUILT_IN;
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::operation::lock;
+
+/// How long Status waits for the network's state.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The two conditions that the kubelet asks for, and what each runtime handler can do.
 pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::StatusResponse> {
     let v1::StatusRequest { verbose } = request;
-    let network = node.blocking(|node| Ok(node.network.ready())).await?;
+    let network = network(node).await;
     let conditions = vec![condition("RuntimeReady", "", Ok(())), condition("NetworkReady", "NetworkNotReady", network)];
     let info = match verbose {
         true => info(node)?,
@@ -28,6 +33,20 @@ pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::
             mount_options: false,
         }),
     })
+}
+
+/// Whether the network is ready, as last seen: looking may execute plug-ins, and Status does not wait for one that hangs.
+async fn network(node: &Arc<Node>) -> std::result::Result<(), String> {
+    let looking = node.clone();
+    let look = node.network_check.run((), || async move {
+        let seen = looking.blocking(|node| Ok(node.network.ready())).await?;
+        *lock(&looking.network_seen) = seen;
+        Ok(())
+    });
+    if tokio::time::timeout(PATIENCE, look).await.is_err() {
+        tracing::warn!("the network's state is not known after {PATIENCE:?}; what was last seen is reported");
+    }
+    lock(&node.network_seen).clone()
 }
 
 fn condition(kind: &str, reason: &str, outcome: std::result::Result<(), String>) -> v1::RuntimeCondition {
