@@ -146,7 +146,7 @@ pub async fn find(
 ) -> Result<()> {
     let (events, receiver) = mpsc::unbounded_channel();
     let Some((monitor, held)) = ask(node, pod, events).await? else {
-        let why = "its monitor died while cortend was down".to_owned();
+        let why = "its monitor is gone".to_owned();
         tracing::error!(pod = pod.id, why, "the pod is lost");
         pod.set(node, State::Broken { why: why.clone() })?;
         exits::lose_containers(node, pod, &why).await;

@@ -1,6 +1,7 @@
 //! Hearing from a pod's monitor how its containers ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_monitor::protocol::Exit;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -44,15 +45,19 @@ pub async fn exited(node: &Arc<Node>, pod: &Arc<Pod>, id: &str, exit: &Exit) {
     }
 }
 
+/// How long after its connection a dying monitor's process may end.
+const DYING: Duration = Duration::from_millis(500);
+
 /// The connection to a monitor ended. One that lives is found again; one that died while its pod was ready has its
 /// containers killed. While its pod is being stopped it may go, but no container may then be waited for any longer.
 async fn gone(node: &Arc<Node>, pod: &Arc<Pod>) {
     let Some(monitor) = pod.monitor() else { return };
-    if monitor.lives() && pod.ready().is_some() {
+    if pod.ready().is_some() && !monitor.ends_within(DYING).await {
         tracing::warn!(pod = pod.id, pid = monitor.pid, "the connection to the pod's monitor broke");
         let network = pod.ready().and_then(|ready| ready.network);
         match recovery::find(node, pod, network, pod::State::Ready).await {
-            Ok(()) => return,
+            Ok(()) if pod.ready().is_some() => return,
+            Ok(()) => {}
             Err(error) => tracing::error!(pod = pod.id, %error, "the monitor could not be found again"),
         }
     }

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corten_monitor::protocol::{Answer, Call, CallError, Exec, Exit, Held, Launch, Message, PodPlan, Request, VERSION};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use serde::Serialize;
@@ -225,10 +224,9 @@ impl Monitor {
         Ok(())
     }
 
-    /// Whether its process is still there.
-    pub fn lives(&self) -> bool {
-        let mut ended = [PollFd::new(&self.process, PollFlags::IN)];
-        matches!(poll(&mut ended, Some(&Timespec::default())), Ok(0))
+    /// Whether its process ends in this time.
+    pub async fn ends_within(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.ended()).await.is_ok()
     }
 
     /// Kills the monitor, if it still runs, and reaps it.
