@@ -71,13 +71,22 @@ pub fn new_namespaces(kinds: i32) -> io::Result<()> {
     check(unsafe { libc::unshare(kinds) }.into()).map(drop)
 }
 
-/// Marks every descriptor from `first` on to be closed by execve(2).
+/// Closes every descriptor from `first` on but `kept`.
+///
+/// # Safety
+/// Whatever owns one of them must neither be used nor dropped any more: for a process that executes or exits from here on
+/// without returning to its callers.
 ///
 /// # Errors
-/// The kernel's answer: `EINVAL` before 5.11.
-pub fn close_from_on_exec(first: u32) -> io::Result<()> {
-    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed, so no owned descriptor is invalidated.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+/// The kernel's answer.
+pub unsafe fn close_all_but(first: u32, kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd() as u32;
+    let ranges = [(first, kept.saturating_sub(1)), (first.max(kept + 1), u32::MAX)];
+    for (from, to) in ranges.into_iter().filter(|(from, to)| from <= to) {
+        // SAFETY: the caller's promise.
+        check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
+    }
+    Ok(())
 }
 
 /// Gives every signal its default disposition and empties the mask.

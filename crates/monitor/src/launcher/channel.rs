@@ -46,6 +46,12 @@ pub(super) fn pair() -> Result<(LauncherEnd, ChildEnd), CallError> {
     Ok((LauncherEnd(ours), ChildEnd(theirs)))
 }
 
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl ChildEnd {
     /// Hands the terminal's master end over.
     pub(super) fn console(&self, master: BorrowedFd<'_>) -> Result<(), CallError> {

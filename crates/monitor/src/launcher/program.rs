@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 
 use corten_host::process;
 use oci_spec::runtime::Process;
@@ -54,18 +55,31 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// Becomes the user and executes the program. Returns only the reason why it could not.
+    /// Becomes the user and executes the program, or reports why it could not and ends.
     ///
+    /// From here on paths are resolved in the container, by what its image says. No descriptor of a directory of the
+    /// host may be open then, close-on-exec or not: a program `/proc/self/fd/7/../../bin/sh` would lead out (as in
+    /// CVE-2024-21626).
+    pub(super) fn execute(self, channel: &ChildEnd) -> ! {
+        // SAFETY: this process executes or ends without returning, so nothing of its callers is used or dropped.
+        let closed = unsafe { process::close_all_but(3, channel.as_fd()) };
+        let closed = closed.node(|| "close descriptors".into());
+        match closed.and_then(|()| self.become_program(channel)) {
+            Ok(never) => match never {},
+            Err(error) => channel.failed(error),
+        }
+        process::exit_now(1)
+    }
+
     /// The order is that of the privileges it takes: a filter without no_new_privs needs CAP_SYS_ADMIN, so it comes
     /// before capabilities are dropped; with no_new_privs it comes last, so that it need not allow the steps before.
-    pub(super) fn execute(mut self, channel: &ChildEnd) -> Result<Infallible, CallError> {
+    fn become_program(mut self, channel: &ChildEnd) -> Result<Infallible, CallError> {
         let user = self.process.user();
         self.add_home(user.uid())?;
         limits::set_rlimits(self.process.rlimits().as_deref().unwrap_or_default())?;
         limits::set_scheduling(self.process)?;
         process::new_session_keyring().node(|| "make a session keyring".into())?;
         rustix::process::umask(Mode::from_raw_mode(user.umask().unwrap_or(0o022)));
-        process::close_from_on_exec(3).node(|| "close descriptors".into())?;
         let no_new_privileges = self.process.no_new_privileges().unwrap_or(false);
         if no_new_privileges {
             rustix::thread::set_no_new_privs(true).node(|| "set no_new_privs".into())?;

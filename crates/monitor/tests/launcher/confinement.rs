@@ -56,3 +56,26 @@ fn the_launcher_is_not_executed() {
     let error = fixture.error().to_string();
     assert!(error.contains("launcher's own program"), "{error}");
 }
+
+/// No descriptor of the host's is open while the program is looked for in the container, so none leads out of it.
+#[test]
+fn no_descriptor_leads_out() {
+    for number in 3..40 {
+        let mut fixture = Fixture::new("");
+        fixture.process()["args"] = json!([format!("/proc/self/fd/{number}/../../../../../../bin/busybox"), "true"]);
+        let error = fixture.error().to_string();
+        assert!(error.contains("no such file or directory") || error.contains("not a directory"), "{number}: {error}");
+    }
+    let fixture = Fixture::new("echo up; sleep 100");
+    let mut running = fixture.launch().unwrap();
+    assert_eq!(running.line(), "up");
+    for number in 3..40 {
+        let path = format!("/proc/self/fd/{number}/../../../../../../bin/busybox");
+        let exec = fixture.exec(&running, |process| process["args"] = json!([path, "true"]));
+        let error = exec.err().unwrap().to_string();
+        assert!(error.contains("no such file or directory") || error.contains("not a directory"), "{number}: {error}");
+    }
+    running.kill();
+    running.wait();
+    fixture.remove_cgroup();
+}
