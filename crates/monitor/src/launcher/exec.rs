@@ -32,6 +32,9 @@ pub fn exec(plan: &Exec, init_pid: i32, stdio: Option<Stdio>, seccomp: Option<Ow
     let init = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| gone(errno.into()))?;
     let cgroup = Hierarchies::detect().and_then(|hierarchies| hierarchies.of_process(init_pid));
     let cgroup = cgroup.node(|| "find the container's cgroup".into())?;
+    if !is_sibling(init_pid) {
+        return Err(CallError::NotRunning { what: "the container".into() });
+    }
     let v2 = cgroup.open_v2();
     process::join_namespaces(init.as_fd(), libc::CLONE_NEWPID).map_err(gone)?;
     let (ours, theirs) = channel::pair()?;
@@ -46,6 +49,15 @@ pub fn exec(plan: &Exec, init_pid: i32, stdio: Option<Stdio>, seccomp: Option<Ow
             wait(sibling, &ours)
         }
     }
+}
+
+/// Whether a process is a child of the monitor, as a container's init is. The monitor may have reaped the init since it
+/// forked this process, and then its id may mean any process: one whose namespaces must not be joined.
+fn is_sibling(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): the name, in parentheses, may hold anything; the state and the parent follow.
+    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+    parent.is_some() && parent == rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get())
 }
 
 /// The container's init has ended, or ends right now.

@@ -8,6 +8,7 @@ use crate::container::{Caller, Container, State};
 use crate::launch::{self, Target, bad, node};
 use crate::launcher::PodHandles;
 use crate::log::Command;
+use crate::pod::Init;
 use crate::protocol::{Answer, Call, CallError};
 
 /// The most containers held: the answer to [`Call::State`] is one packet.
@@ -55,7 +56,10 @@ impl Monitor {
         if self.containers.len() >= MAX_CONTAINERS {
             return Err(node("launch", format!("the pod has {MAX_CONTAINERS} containers that are not forgotten")));
         }
-        let (of_child, shm, init_pid) = (id.clone(), self.pod.shm.as_ref(), self.pod.init_pid);
+        if self.pod.init == Init::Ended {
+            return Err(node("launch", "the init of the pod's PID namespace has ended".to_owned()));
+        }
+        let (of_child, shm, init_pid) = (id.clone(), self.pod.shm.as_ref(), self.pod.init.pid());
         let keep: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).chain(shm.map(AsFd::as_fd)).collect();
         let cgroups = &self.pod.cgroups;
         let child = crate::fork::fork(&keep, |socket| {

@@ -61,7 +61,7 @@ impl Monitor {
         }
         self.clients.insert(number, Connection::new(socket));
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let (pod, init_pid) = (self.pod.id.clone(), self.pod.init_pid);
+        let (pod, init_pid) = (self.pod.id.clone(), self.pod.init.pid());
         self.send(number, &Message::Hello { version: VERSION, pod, pid, init_pid }, Vec::new());
     }
 

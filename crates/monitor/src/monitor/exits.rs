@@ -10,6 +10,7 @@ use super::{Due, Monitor};
 use crate::container::{Container, State};
 use crate::external::{self, External};
 use crate::log::Command;
+use crate::pod::Init;
 use crate::protocol::{Exit, Message};
 use crate::reap::{self, Ended};
 use crate::report::Runtime;
@@ -58,9 +59,9 @@ impl Monitor {
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
-        if self.pod.init_pid == Some(ended.pid) {
+        if self.pod.init == Init::Running(ended.pid) {
             eprintln!("the pod's init ended with {}", ended.exit.code);
-            self.pod.init_pid = None;
+            self.pod.init = Init::Ended;
             return;
         }
         let of = |container: &Container| {

@@ -21,9 +21,30 @@ pub struct Pod {
     /// The mount namespace whose root is the pod's `/dev/shm`.
     pub shm: Option<OwnedFd>,
     /// The init of the PID namespace that its containers share.
-    pub init_pid: Option<i32>,
+    pub init: Init,
     /// The machine's cgroups.
     pub cgroups: Hierarchies,
+}
+
+/// The init of a pod's PID namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// Containers have PID namespaces of their own, or the host's.
+    None,
+    /// It runs, with this id.
+    Running(i32),
+    /// It has ended, and the namespace with it: the pod can have no more containers.
+    Ended,
+}
+
+impl Init {
+    /// Its id, while it runs.
+    pub fn pid(self) -> Option<i32> {
+        match self {
+            Self::Running(pid) => Some(pid),
+            Self::None | Self::Ended => None,
+        }
+    }
 }
 
 /// A step that failed.
@@ -57,8 +78,11 @@ impl Pod {
         }
         step("sysctl", sysctl::write(&plan, netns))?;
         let shm = plan.private_ipc.then(|| step("shm", shm::make(plan.shm_size))).transpose()?;
-        let init_pid = plan.shared_pid.then(|| step("pod init", init::start(netns))).transpose()?;
-        Ok(Self { id: plan.id, shm, init_pid, cgroups })
+        let init = match plan.shared_pid {
+            true => Init::Running(step("pod init", init::start(netns))?),
+            false => Init::None,
+        };
+        Ok(Self { id: plan.id, shm, init, cgroups })
     }
 }
 

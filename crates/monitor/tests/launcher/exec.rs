@@ -97,3 +97,15 @@ fn an_ended_container() {
     let error = as_launcher(|| launcher::exec(&plan, pid, None, None), |_| String::new()).unwrap_err();
     assert!(matches!(error, CallError::NotRunning { .. }), "{error:?}");
 }
+
+/// An id that has come to mean a process of somebody else is not joined.
+#[test]
+fn another_process_of_that_id_is_not_joined() {
+    let fixture = Fixture::new("echo up; sleep 100");
+    let mut running = running(&fixture);
+    let real = std::mem::replace(&mut running.pid, 1);
+    let error = fixture.exec(&running, |_| ()).err().unwrap();
+    assert!(matches!(error, CallError::NotRunning { .. }), "{error}");
+    running.pid = real;
+    end(&fixture, running);
+}
