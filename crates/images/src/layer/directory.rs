@@ -1,7 +1,6 @@
 //! A directory that nothing leaves: every path is resolved by the kernel beneath it (openat2, RESOLVE_BENEATH).
 
 use std::{
-    collections::BTreeSet,
     ffi::OsStr,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
@@ -19,6 +18,7 @@ use rustix::{
 use super::{
     LayerError,
     entry::{Attributes, Place},
+    paths::Implied,
 };
 use crate::disk::Trash;
 
@@ -42,14 +42,25 @@ pub(super) struct LayerDir<'a> {
     /// The parent opened last: archives come directory by directory.
     last: Option<(PathBuf, Rc<OwnedFd>)>,
     /// Directories made without an entry of their own.
-    pub implied: BTreeSet<PathBuf>,
+    pub implied: Implied,
+    /// How many those were, with what was replaced since.
+    pub made: u64,
+    entries: u64,
+    limit: u64,
 }
 
 impl<'a> LayerDir<'a> {
-    pub fn open(path: &Path, trash: &'a Trash) -> Result<Self, LayerError> {
+    /// A directory that takes no more than `limit` entries.
+    pub fn open(path: &Path, trash: &'a Trash, limit: u64) -> Result<Self, LayerError> {
         let root =
             rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(LayerError::disk("open directory", path))?;
-        Ok(Self { root, trash, last: None, implied: BTreeSet::new() })
+        Ok(Self { root, trash, last: None, implied: Implied::default(), made: 0, entries: 0, limit })
+    }
+
+    /// Counts an entry, or a directory that is made without one.
+    pub fn admit(&mut self) -> Result<(), LayerError> {
+        self.entries += 1;
+        if self.entries > self.limit { Err(LayerError::Limit { what: "entries", limit: self.limit }) } else { Ok(()) }
     }
 
     pub fn root(&self) -> &OwnedFd {
@@ -120,6 +131,8 @@ impl<'a> LayerDir<'a> {
     }
 
     fn make_implied(&mut self, at: &OwnedFd, name: &OsStr, path: &Path, opaque: bool) -> Result<OwnedFd, LayerError> {
+        self.admit()?;
+        self.implied.insert(path)?;
         match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755)) {
             Err(Errno::EXIST) => return Err(LayerError::entry(path, "a parent is a symbolic link to nothing")),
             result => result.map_err(LayerError::disk("create directory", path))?,
@@ -129,7 +142,7 @@ impl<'a> LayerDir<'a> {
         if opaque {
             mark_opaque(&fd, path)?;
         }
-        self.implied.insert(path.to_owned());
+        self.made += 1;
         Ok(fd)
     }
 
@@ -151,7 +164,7 @@ impl<'a> LayerDir<'a> {
         match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => {
                 self.last = None;
-                self.implied.retain(|implied| !implied.starts_with(path));
+                self.implied.remove_tree(path);
                 self.trash.take(at, name).map_err(LayerError::disk("move away", path))
             }
             result => result.map_err(LayerError::disk("remove", path)),

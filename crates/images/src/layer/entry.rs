@@ -49,8 +49,6 @@ pub(super) enum Kind {
     },
     Whiteout,
     Opaque,
-    /// Nothing to do: global headers, the metadata of aufs.
-    Ignored,
 }
 
 /// Ownership and the like.
@@ -73,8 +71,14 @@ pub(super) struct Described {
     pub size: u64,
 }
 
-/// Reads an entry's headers.
-pub(super) fn describe<R: Read>(entry: &mut tar::Entry<'_, R>, path_bytes: usize) -> Result<Described, LayerError> {
+/// Reads an entry's headers. Nothing for what is passed over: global headers, the metadata of aufs.
+pub(super) fn describe<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    path_bytes: usize,
+) -> Result<Option<Described>, LayerError> {
+    if entry.header().entry_type() == EntryType::XGlobalHeader {
+        return Ok(None);
+    }
     let name = entry.path_bytes().into_owned();
     let shown = PathBuf::from(OsStr::from_bytes(&name));
     let path = normalise(&name, path_bytes).map_err(|why| LayerError::entry(&shown, why))?;
@@ -82,6 +86,7 @@ pub(super) fn describe<R: Read>(entry: &mut tar::Entry<'_, R>, path_bytes: usize
         None => (root_kind(entry.header().entry_type()).map_err(|why| LayerError::entry(&shown, why))?, root_place()),
         Some(place) => {
             let kind = kind(entry, &place, path_bytes).map_err(|why| LayerError::entry(&shown, why))?;
+            let Some(kind) = kind else { return Ok(None) };
             (kind, strip_whiteout(place))
         }
     };
@@ -89,7 +94,7 @@ pub(super) fn describe<R: Read>(entry: &mut tar::Entry<'_, R>, path_bytes: usize
         return Err(LayerError::entry(&shown, "a whiteout of no name"));
     }
     let attributes = attributes(entry).map_err(|why| LayerError::entry(&shown, why))?;
-    Ok(Described { kind, place, attributes, size: entry.size() })
+    Ok(Some(Described { kind, place, attributes, size: entry.size() }))
 }
 
 /// A path below the root: leading slashes and `.` mean nothing, as for every unpacker; `..` is refused.
@@ -123,7 +128,6 @@ fn root_place() -> Place {
 fn root_kind(entry_type: EntryType) -> Result<Kind, String> {
     match entry_type {
         EntryType::Directory => Ok(Kind::Root),
-        EntryType::XGlobalHeader => Ok(Kind::Ignored),
         other => Err(format!("the root can only be a directory, not {other:?}")),
     }
 }
@@ -135,22 +139,19 @@ fn strip_whiteout(place: Place) -> Place {
     }
 }
 
-fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, place: &Place, path_bytes: usize) -> Result<Kind, String> {
+fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, place: &Place, path_bytes: usize) -> Result<Option<Kind>, String> {
     let name = place.name.as_bytes();
     let entry_type = entry.header().entry_type();
-    if entry_type == EntryType::XGlobalHeader {
-        return Ok(Kind::Ignored);
-    }
     if name == OPAQUE {
-        return Ok(Kind::Opaque);
+        return Ok(Some(Kind::Opaque));
     }
     if name.starts_with(WHITEOUT_META) {
-        return Ok(Kind::Ignored);
+        return Ok(None);
     }
     if name.starts_with(WHITEOUT) {
-        return Ok(Kind::Whiteout);
+        return Ok(Some(Kind::Whiteout));
     }
-    Ok(match entry_type {
+    Ok(Some(match entry_type {
         EntryType::Regular | EntryType::Continuous => Kind::File { sparse: false },
         EntryType::GNUSparse => Kind::File { sparse: true },
         EntryType::Directory => Kind::Directory,
@@ -163,7 +164,7 @@ fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, place: &Place, path_bytes: usize
         EntryType::Fifo => Kind::Fifo,
         EntryType::Char | EntryType::Block => device(entry)?,
         other => return Err(format!("entries of type {other:?} are not part of an image")),
-    })
+    }))
 }
 
 /// Symbolic links may point anywhere: they are the image's, and followed only inside it.

@@ -4,8 +4,10 @@
 //! whiteouts become character devices 0:0 and opaque directories carry `trusted.overlay.opaque`
 //! (OCI image specification, layer.md; kernel documentation, overlayfs.rst).
 
+mod bounded;
 mod directory;
 mod entry;
+mod paths;
 mod stream;
 mod unpack;
 

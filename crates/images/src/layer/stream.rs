@@ -1,19 +1,17 @@
 //! From a blob's bytes, as they arrive, to the uncompressed archive and its digest.
 
-use std::{
-    cell::Cell,
-    io::{self, BufRead, BufReader, Read},
-    rc::Rc,
-};
+use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
-use super::{LayerError, Target, Unpacked, unpack::Unpacker};
-use crate::digest::Hasher;
+use super::{
+    LayerError, Target, Unpacked,
+    bounded::{Bounded, Hashed},
+    entry::describe,
+    unpack::Unpacker,
+};
 
-/// What the headers before one entry may take: names, links and extended attributes.
-const HEADER_BYTES: u64 = 4 << 20;
 const BUFFER: usize = 256 << 10;
 /// Long distances cost memory; this is what the zstd tool itself decompresses without being asked.
 const ZSTD_WINDOW_LOG: u32 = 27;
@@ -50,17 +48,7 @@ impl Read for Blob {
 /// to its end, so that the sender can verify it.
 pub(crate) fn unpack_blob(blob: impl Read, target: &Target<'_>) -> Result<Unpacked, LayerError> {
     let mut blob = BufReader::with_capacity(BUFFER, blob);
-    let unpacked = {
-        let budget = Rc::new(Cell::new(0));
-        let archive = Archive {
-            inner: decompress(&mut blob)?,
-            budget: budget.clone(),
-            left: target.limits.layer_bytes,
-            limit: target.limits.layer_bytes,
-            hasher: Hasher::default(),
-        };
-        unpack_archive(archive, &budget, target)?
-    };
+    let unpacked = unpack_archive(Hashed::new(decompress(&mut blob)?), target)?;
     io::copy(&mut blob, &mut io::sink())?;
     Ok(unpacked)
 }
@@ -82,58 +70,28 @@ pub(crate) fn decompress<'a, R: BufRead + 'a>(blob: &'a mut R) -> Result<Box<dyn
     Ok(Box::new(blob))
 }
 
-fn unpack_archive<R: Read>(
-    archive: Archive<R>,
-    budget: &Cell<u64>,
-    target: &Target<'_>,
-) -> Result<Unpacked, LayerError> {
+fn unpack_archive<R: Read>(archive: Hashed<R>, target: &Target<'_>) -> Result<Unpacked, LayerError> {
+    let (archive, headers) = Bounded::new(archive, target.limits.layer_bytes);
     let mut tar = tar::Archive::new(archive);
     let mut unpacker = Unpacker::new(target)?;
     let mut entries = tar.entries()?;
-    let mut count = 0;
     loop {
-        budget.set(HEADER_BYTES);
+        headers.begin();
         let Some(entry) = entries.next() else { break };
         let mut entry = entry?;
-        budget.set(u64::MAX);
-        count += 1;
-        if count > target.limits.layer_entries {
-            return Err(LayerError::Limit { what: "entries", limit: target.limits.layer_entries });
+        unpacker.admit(entry.size())?;
+        // This may read more of headers.
+        let described = describe(&mut entry, target.limits.path_bytes)?;
+        headers.end();
+        if let Some(described) = described {
+            unpacker.entry(described, &mut entry)?;
         }
-        unpacker.entry(&mut entry)?;
         io::copy(&mut entry, &mut io::sink())?;
     }
     let contents = unpacker.finish()?;
     let mut archive = tar.into_inner();
-    budget.set(u64::MAX);
+    headers.end();
     io::copy(&mut archive, &mut io::sink())?;
-    let (diff_id, _) = archive.hasher.finish();
+    let diff_id = archive.into_inner().finish();
     Ok(Unpacked { diff_id, usage: contents.usage, has_root: contents.has_root, implied: contents.implied })
-}
-
-/// The uncompressed archive: hashed, and limited in two ways: over all, and while the parser reads headers, which it
-/// holds in memory.
-struct Archive<R> {
-    inner: R,
-    budget: Rc<Cell<u64>>,
-    left: u64,
-    limit: u64,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Archive<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        let read = length as u64;
-        self.hasher.update(&buffer[..length]);
-        self.left = self
-            .left
-            .checked_sub(read)
-            .ok_or_else(|| io::Error::other(LayerError::Limit { what: "unpacked bytes", limit: self.limit }))?;
-        let budget = self.budget.get().checked_sub(read).ok_or_else(|| {
-            io::Error::other(LayerError::Limit { what: "bytes of entry headers", limit: HEADER_BYTES })
-        })?;
-        self.budget.set(budget);
-        Ok(length)
-    }
 }

@@ -7,21 +7,22 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Timestamps},
+    fs::{AtFlags, FileType, Mode, OFlags, SeekFrom},
     io::Errno,
 };
 
 use super::{
     LayerError, Target,
     directory::{Before, LayerDir, apply, apply_at, child_directory, is_whiteout, mark_opaque, text},
-    entry::{Attributes, Described, Kind, Place, describe},
+    entry::{Attributes, Described, Kind, Place},
+    paths::DirectoryTimes,
 };
 use crate::{Limits, disk::Usage};
 
 const BUFFER: usize = 256 << 10;
 const BLOCK: u64 = 4096;
 /// What every container has in /dev in any case.
-const HARMLESS: [(u32, u32); 9] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (1, 11)];
+const HARMLESS: [(u32, u32); 8] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
 
 /// What an archive held, beside its digest.
 pub(super) struct Contents {
@@ -37,14 +38,13 @@ pub(super) struct Unpacker<'a> {
     usage: Usage,
     content: u64,
     has_root: bool,
-    /// Filling a directory changes its times, so they are set last.
-    directory_times: Vec<(PathBuf, Timestamps)>,
+    directory_times: DirectoryTimes,
     buffer: Vec<u8>,
 }
 
 impl<'a> Unpacker<'a> {
     pub fn new(target: &Target<'a>) -> Result<Self, LayerError> {
-        let directory = LayerDir::open(target.directory, target.trash)?;
+        let directory = LayerDir::open(target.directory, target.trash, target.limits.layer_entries)?;
         rustix::fs::fchmod(directory.root(), Mode::from_raw_mode(0o755))
             .map_err(LayerError::disk("set mode of", target.directory))?;
         Ok(Self {
@@ -53,21 +53,30 @@ impl<'a> Unpacker<'a> {
             usage: Usage { bytes: BLOCK, inodes: 1 },
             content: 0,
             has_root: false,
-            directory_times: Vec::new(),
+            directory_times: DirectoryTimes::default(),
             buffer: vec![0; BUFFER],
         })
     }
 
+    /// Counts an entry and its content. What is passed over counts too, because it is read.
+    pub fn admit(&mut self, size: u64) -> Result<(), LayerError> {
+        self.directory.admit()?;
+        self.content = self.content.saturating_add(size);
+        if self.content > self.limits.layer_bytes {
+            return Err(LayerError::Limit { what: "unpacked bytes", limit: self.limits.layer_bytes });
+        }
+        Ok(())
+    }
+
     /// Unpacks one entry.
-    pub fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), LayerError> {
-        let Described { kind, place, attributes, size } = describe(entry, self.limits.path_bytes)?;
+    pub fn entry<R: Read>(&mut self, described: Described, content: &mut R) -> Result<(), LayerError> {
+        let Described { kind, place, attributes, size } = described;
         match kind {
-            Kind::Ignored => Ok(()),
             Kind::Root => self.root(attributes),
             Kind::Opaque => self.opaque(&place),
             Kind::Whiteout => self.whiteout(&place),
             Kind::Directory => self.make_directory(&place, attributes),
-            Kind::File { sparse } => self.file(&place, &attributes, entry, size, sparse),
+            Kind::File { sparse } => self.file(&place, &attributes, content, size, sparse),
             Kind::Symlink(target) => self.symlink(&place, &attributes, &target),
             Kind::HardLink(target) => self.hard_link(&place, &target),
             Kind::Fifo => self.node(&place, &attributes, FileType::Fifo, 0),
@@ -77,14 +86,16 @@ impl<'a> Unpacker<'a> {
 
     /// Sets what had to wait for the end.
     pub fn finish(self) -> Result<Contents, LayerError> {
-        for (path, times) in self.directory_times.iter().rev() {
+        for (path, times) in self.directory_times.iter() {
             // A later entry may have replaced it.
             let Ok(directory) = self.directory.existing(path) else { continue };
             rustix::fs::utimensat(&directory, ".", times, AtFlags::empty())
                 .map_err(LayerError::disk("set times of", path))?;
         }
-        let implied = self.directory.implied.iter().map(|path| text(path)).collect();
-        Ok(Contents { usage: self.usage, has_root: self.has_root, implied })
+        let implied = self.directory.implied.iter().map(text).collect();
+        let made = self.directory.made;
+        let usage = Usage { bytes: self.usage.bytes + made * BLOCK, inodes: self.usage.inodes + made };
+        Ok(Contents { usage, has_root: self.has_root, implied })
     }
 
     fn count(&mut self, bytes: u64) {
@@ -95,8 +106,7 @@ impl<'a> Unpacker<'a> {
     fn root(&mut self, attributes: Attributes) -> Result<(), LayerError> {
         apply(self.directory.root(), &attributes, Path::new("."))?;
         self.has_root = true;
-        self.directory_times.push((PathBuf::new(), attributes.times));
-        Ok(())
+        self.directory_times.insert(PathBuf::new(), attributes.times)
     }
 
     fn opaque(&mut self, place: &Place) -> Result<(), LayerError> {
@@ -138,8 +148,7 @@ impl<'a> Unpacker<'a> {
             mark_opaque(&directory, &path)?;
         }
         self.directory.implied.remove(&path);
-        self.directory_times.push((path, attributes.times));
-        Ok(())
+        self.directory_times.insert(path, attributes.times)
     }
 
     fn file<R: Read>(
@@ -151,10 +160,6 @@ impl<'a> Unpacker<'a> {
         sparse: bool,
     ) -> Result<(), LayerError> {
         let path = place.path();
-        self.content = self.content.saturating_add(size);
-        if self.content > self.limits.layer_bytes {
-            return Err(LayerError::Limit { what: "unpacked bytes", limit: self.limits.layer_bytes });
-        }
         let parent = self.directory.parent(&place.parent)?;
         self.directory.clear(&parent, place, false)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -106,9 +106,11 @@ fn only_harmless_devices_are_made_unless_allowed() {
     let mut lab = Lab::new();
     lab.unpack(&Tar::new().device(EntryType::Char, "dev/null", 1, 3).bytes()).unwrap();
     assert_eq!(lab.stat("dev/null").rdev(), rustix::fs::makedev(1, 3));
-    for (kind, number, name) in
-        [(EntryType::Block, (8, 0), "block device 8:0"), (EntryType::Char, (1, 1), "device 1:1")]
-    {
+    for (kind, number, name) in [
+        (EntryType::Block, (8, 0), "block device 8:0"),
+        (EntryType::Char, (1, 1), "device 1:1"),
+        (EntryType::Char, (1, 11), "device 1:11"),
+    ] {
         let said = refused(Tar::new().device(kind, "dev/x", number.0, number.1));
         assert!(said.contains("\"dev/x\"") && said.contains(name), "{said}");
     }
@@ -144,6 +146,60 @@ fn headers_do_not_fill_the_memory() {
     let tar = Tar::new().pax(&[("comment", &value)]).file("f", b"");
     let said = lab.unpack(&tar.bytes()).unwrap_err().to_string();
     assert!(said.contains("bytes of entry headers"), "{said}");
+}
+
+/// A header without the magic of any format that knows extended headers: its entry is one like any other.
+fn without_magic(kind: EntryType, name: &[u8], size: usize) -> Header {
+    let mut header = Tar::header(kind, name, size);
+    header.as_mut_bytes()[257..512].fill(0);
+    header
+}
+
+#[test]
+fn a_global_header_is_passed_over_unread() {
+    let lab = Lab::new();
+    let body = vec![0; 16 << 20];
+    let tar = Tar::new().add(Tar::header(EntryType::XGlobalHeader, b"pax_global_header", body.len()), &body);
+    lab.unpack(&tar.file("f", b"x").bytes()).unwrap();
+    assert!(lab.path("f").exists());
+    // The same by the name of something that is read.
+    let tar = Tar::new().add(without_magic(EntryType::XHeader, b".wh.f", body.len()), &body);
+    let said = Lab::new().unpack(&tar.bytes()).unwrap_err().to_string();
+    assert!(said.contains("bytes of entry headers"), "{said}");
+}
+
+#[test]
+fn what_an_ignored_entry_claims_to_hold_counts() {
+    // Reading a hole takes no archive, only time.
+    let mut header = Tar::header(EntryType::GNUSparse, b".wh..wh.plnk", 0);
+    let gnu = header.as_gnu_mut().unwrap();
+    gnu.set_real_size(1 << 60);
+    gnu.sparse[0].set_offset(1 << 60);
+    gnu.sparse[0].set_length(0);
+    let said = refused(Tar::new().add(header, b""));
+    assert!(said.contains("unpacked bytes"), "{said}");
+}
+
+#[test]
+fn directories_made_unasked_count_as_entries() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.unpack(&Tar::new().file("a/b/c", b"x").bytes()).unwrap().usage.inodes, 4);
+    lab.limits.layer_entries = 5;
+    let error = lab.unpack(&Tar::new().file("1/2/3/4/5/6", b"x").bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "more than the limit of 5 entries");
+}
+
+#[test]
+fn the_names_of_directories_made_unasked_do_not_fill_the_index() {
+    let deep = vec!["d".repeat(99); 40].join("/");
+    let mut tar = Tar::new();
+    for number in 0..110 {
+        tar.0
+            .append_data(&mut Tar::header(EntryType::Regular, b"", 0), format!("{number}/{deep}"), b"".as_slice())
+            .unwrap();
+    }
+    let said = refused(tar);
+    assert!(said.contains("bytes of names of undescribed directories"), "{said}");
 }
 
 #[test]
