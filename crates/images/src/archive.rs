@@ -17,7 +17,7 @@ use crate::{
     Error, Limits,
     digest::{Digest, Hasher},
     disk::{Trash, Workspace},
-    layer::Blob,
+    layer::{Blob, Bounded},
     manifest::{Content, Descriptor, ImageIndex, OCI_MANIFEST},
     reference::Reference,
     registry::Fetched,
@@ -26,6 +26,10 @@ use crate::{
 const CHUNK: usize = 128 << 10;
 const CHUNKS: usize = 16;
 const MAX_FILES: usize = 100_000;
+/// Bytes of all names and link targets.
+const NAMES_BYTES: usize = 32 << 20;
+/// Names of the images of what `docker save` writes.
+const MAX_IMAGES: usize = 10_000;
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// A file of the archive.
@@ -82,25 +86,34 @@ impl Layout {
         let mut links = Vec::new();
         let unreadable = |error: io::Error| bad(format!("broken: {error}"));
         let mut archive = BufReader::new(archive);
-        let mut tar =
-            tar::Archive::new(crate::layer::decompress(&mut archive).map_err(|error| bad(error.to_string()))?);
-        for (number, entry) in tar.entries().map_err(unreadable)?.enumerate() {
+        let archive = crate::layer::decompress(&mut archive).map_err(|error| bad(error.to_string()))?;
+        let (archive, headers) = Bounded::new(archive, limits.layer_bytes);
+        let mut tar = tar::Archive::new(archive);
+        let mut entries = tar.entries().map_err(unreadable)?;
+        let mut names = Names { left: NAMES_BYTES, limit: limits.path_bytes };
+        for number in 0.. {
+            headers.begin();
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(unreadable)?;
+            headers.end();
             if number >= MAX_FILES {
                 return Err(bad(format!("more than {MAX_FILES} entries")));
             }
-            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+            let name = names.check(&entry.path_bytes())?.trim_start_matches("./").to_owned();
             match entry.header().entry_type() {
                 tar::EntryType::Regular => {
                     let member = put_aside(&mut entry, directory.join(number.to_string()), limits)?;
                     layout.members.insert(name, member);
                 }
                 tar::EntryType::Symlink | tar::EntryType::Link => {
-                    let target = entry.link_name_bytes().unwrap_or_default();
-                    links.push((name, String::from_utf8_lossy(&target).into_owned()));
+                    let target = names.check(&entry.link_name_bytes().unwrap_or_default())?;
+                    links.push((name, target));
                 }
+                // Its holes would cost time and nothing else.
+                tar::EntryType::GNUSparse => return Err(bad(format!("{name:?} is a sparse file"))),
                 _ => {}
             }
+            io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
         }
         // Older `docker save` links a layer that several images share.
         for (name, target) in links {
@@ -120,15 +133,22 @@ impl Layout {
         let bytes = self.small("manifest.json", limits.manifest_bytes)?;
         let images: Vec<DockerImage> =
             serde_json::from_slice(&bytes).map_err(|error| bad(format!("manifest.json: {error}")))?;
-        let mut descriptors = Vec::new();
+        let (mut descriptors, mut hashes) = (Vec::new(), Hashes::default());
         for image in images {
-            let manifest = self.docker_manifest(&image)?;
+            if image.layers.len() > limits.layers {
+                let (layers, limit) = (image.layers.len(), limits.layers);
+                return Err(bad(format!("manifest.json: {layers} layers are more than the limit of {limit}")));
+            }
+            let manifest = self.docker_manifest(&image, &mut hashes)?;
             let digest = self.add(directory, &manifest)?;
             for tag in image.repo_tags.unwrap_or_default().iter().map(Some).chain([None]) {
                 let annotations = tag.map(|tag| serde_json::json!({NAMES[0]: tag})).unwrap_or_default();
                 descriptors.push(serde_json::json!({
                     "mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.len(), "annotations": annotations,
                 }));
+            }
+            if descriptors.len() > MAX_IMAGES {
+                return Err(bad(format!("manifest.json: more than {MAX_IMAGES} images and names")));
             }
         }
         let index = serde_json::json!({"schemaVersion": 2, "manifests": descriptors}).to_string();
@@ -139,11 +159,11 @@ impl Layout {
         Ok(())
     }
 
-    fn docker_manifest(&mut self, image: &DockerImage) -> Result<Vec<u8>, Error> {
-        let describe = |layout: &mut Self, name: &str, media_type: &str| -> Result<serde_json::Value, Error> {
+    fn docker_manifest(&mut self, image: &DockerImage, hashes: &mut Hashes) -> Result<Vec<u8>, Error> {
+        let mut describe = |layout: &mut Self, name: &str, media_type: &str| -> Result<serde_json::Value, Error> {
             let missing = || bad(format!("manifest.json names {name:?}, which is not there"));
             let member = layout.members.get(name).cloned().ok_or_else(missing)?;
-            let digest = hash(&member.path)?;
+            let digest = hashes.of(&member.path)?;
             let size = member.size;
             layout.members.insert(blob_name(&digest), member);
             Ok(serde_json::json!({"mediaType": media_type, "digest": digest, "size": size}))
@@ -214,6 +234,38 @@ impl Layout {
         let member = self.members.get(&name).ok_or_else(|| bad(format!("{name} is missing")))?;
         let file = tokio::fs::File::open(&member.path).await.map_err(Error::io("open", &member.path))?;
         Ok(BlobFile { file, path: member.path.clone() })
+    }
+}
+
+/// What the names in an archive may take: they are held in memory.
+struct Names {
+    left: usize,
+    limit: usize,
+}
+
+impl Names {
+    fn check(&mut self, name: &[u8]) -> Result<String, Error> {
+        if name.len() > self.limit {
+            return Err(bad(format!("a name is longer than the limit of {} bytes", self.limit)));
+        }
+        let over = || bad(format!("all names are longer than the limit of {NAMES_BYTES} bytes"));
+        self.left = self.left.checked_sub(name.len()).ok_or_else(over)?;
+        Ok(String::from_utf8_lossy(name).into_owned())
+    }
+}
+
+/// The digests of files that stay as they are: many images may name the same one.
+#[derive(Default)]
+struct Hashes(HashMap<PathBuf, Digest>);
+
+impl Hashes {
+    fn of(&mut self, path: &Path) -> Result<Digest, Error> {
+        if let Some(digest) = self.0.get(path) {
+            return Ok(*digest);
+        }
+        let digest = hash(path)?;
+        self.0.insert(path.to_owned(), digest);
+        Ok(digest)
     }
 }
 
@@ -289,3 +341,6 @@ fn named(image: &Descriptor) -> Result<(Digest, Option<Reference>), Error> {
     let name = name.map(|name| name.parse().map_err(|error| bad(format!("index.json: {error}")))).transpose()?;
     Ok((digest, name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub struct Limits {
     pub layers: usize,
     /// Entries of one layer's archive.
     pub layer_entries: u64,
-    /// Bytes of one layer when unpacked.
+    /// Bytes of one layer when unpacked; also of an image archive with all in it.
     pub layer_bytes: u64,
     /// Bytes of one entry's path.
     pub path_bytes: usize,

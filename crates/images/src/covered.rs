@@ -20,6 +20,12 @@ use crate::{Error, view::is_opaque};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What the directories of one image that have to be put right may be at most (and four times that, those that its
+/// layers do not describe): they are kept in the index, and made for each
+/// container.
+const DIRECTORIES: usize = 100_000;
+const NAMES_BYTES: usize = 8 << 20;
+
 /// A layer, with the directories that it does not describe.
 pub(crate) struct Layer {
     pub path: PathBuf,
@@ -37,8 +43,8 @@ enum There {
 }
 
 /// The directories whose attributes have to be put right, parents first, each with the number of the layer that has
-/// them. Layers come topmost first.
-pub(crate) fn find(layers: &[Layer]) -> Result<BTreeMap<String, usize>, Error> {
+/// them. Layers come topmost first; `shown_as` is the image in errors.
+pub(crate) fn find(layers: &[Layer], shown_as: &str) -> Result<BTreeMap<String, usize>, Error> {
     let mut covered = BTreeMap::new();
     if layers.iter().all(|layer| layer.implied.is_empty()) {
         return Ok(covered);
@@ -47,17 +53,35 @@ pub(crate) fn find(layers: &[Layer]) -> Result<BTreeMap<String, usize>, Error> {
         |layer: &Layer| rustix::fs::open(&layer.path, DIRECTORY, Mode::empty()).map_err(Error::io("open", &layer.path));
     let roots = layers.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let implied: HashSet<&String> = layers.iter().flat_map(|layer| &layer.implied).collect();
+    let mut bytes = 0;
+    if layers.iter().flat_map(|layer| &layer.implied).map(String::len).sum::<usize>() > 4 * NAMES_BYTES {
+        return Err(Error::Image { reference: shown_as.to_owned(), why: too_many() });
+    }
     for path in implied {
         let fail = |errno: Errno| Error::io("look at", Path::new(path))(errno);
         if let Some(Shown { covered: true, .. }) = shown(layers, &roots, Path::new(path)).map_err(fail)? {
             // The parents come into being with it, so they must be right as well.
-            for parent in Path::new(path).ancestors().filter(|parent| !parent.as_os_str().is_empty()) {
-                let known = shown(layers, &roots, parent).map_err(fail)?;
-                covered.extend(known.and_then(|known| Some((parent.to_str()?.to_owned(), known.layer))));
+            for parent in Path::new(path).ancestors().filter_map(Path::to_str).filter(|parent| !parent.is_empty()) {
+                if covered.contains_key(parent) {
+                    // And with it all above it.
+                    break;
+                }
+                let known = shown(layers, &roots, Path::new(parent)).map_err(fail)?;
+                covered.extend(known.map(|known| (parent.to_owned(), known.layer)));
+                bytes += parent.len();
+                if covered.len() > DIRECTORIES || bytes > NAMES_BYTES {
+                    return Err(Error::Image { reference: shown_as.to_owned(), why: too_many() });
+                }
             }
         }
     }
     Ok(covered)
+}
+
+fn too_many() -> String {
+    format!(
+        "layers use without describing them more than {DIRECTORIES} directories, or {NAMES_BYTES} bytes of their names"
+    )
 }
 
 /// Which layer's attributes a directory must show, and whether one above covers them.
@@ -99,4 +123,25 @@ fn there(root: &OwnedFd, path: &Path) -> Result<There, Errno> {
         opaque |= at.as_ref().is_some_and(is_opaque);
     }
     Ok(There::Directory { opaque })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_undescribed_directories_of_all_layers_are_limited_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let layers = |count: usize| {
+            let layer = |number: usize| {
+                let implied = (0..1000).map(|name| format!("{number}-{name:04000}")).collect();
+                Layer { path: directory.path().to_owned(), implied }
+            };
+            (0..count).map(layer).collect::<Vec<_>>()
+        };
+        let error = find(&layers(9), "an/image:1").unwrap_err().to_string();
+        assert!(error.contains("an/image:1") && error.contains("without describing"), "{error}");
+    }
 }

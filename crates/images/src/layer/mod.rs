@@ -13,6 +13,7 @@ mod unpack;
 
 use std::{io, path::Path};
 
+pub(crate) use bounded::Bounded;
 pub(crate) use stream::{Blob, decompress, unpack_blob};
 
 use crate::{

@@ -119,7 +119,7 @@ impl Inner {
         let id = plan.id;
         let hold = Hold::new(&self, plan.layers.iter().map(|(_, diff_id)| *diff_id));
         self.layers(&source, &plan, shown).await?;
-        let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect()).await?;
+        let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect(), shown).await?;
         let mut steps = vec![Step::PutImage(id, plan.record(covered))];
         steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
         self.apply(self.turn().await, steps).await?;
@@ -129,7 +129,11 @@ impl Inner {
     }
 
     /// The directories whose attributes a layer hides without meaning to. Layers come lowest first.
-    async fn covered(self: &Arc<Self>, mut diff_ids: Vec<Digest>) -> Result<BTreeMap<String, Digest>, Error> {
+    async fn covered(
+        self: &Arc<Self>,
+        mut diff_ids: Vec<Digest>,
+        shown: &str,
+    ) -> Result<BTreeMap<String, Digest>, Error> {
         diff_ids.reverse();
         let layers = {
             let state = self.state();
@@ -138,7 +142,8 @@ impl Inner {
         };
         let layers = layers.into_iter().map(|(path, implied)| Layer { path, implied: implied.into_iter().collect() });
         let layers: Vec<_> = layers.collect();
-        let covered = blocking("compare layers", move || covered::find(&layers)).await?;
+        let shown = shown.to_owned();
+        let covered = blocking("compare layers", move || covered::find(&layers, &shown)).await?;
         Ok(covered.into_iter().filter_map(|(path, layer)| Some((path, *diff_ids.get(layer)?))).collect())
     }
 
