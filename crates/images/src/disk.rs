@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -25,6 +25,12 @@ use crate::Error;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Nobody's tree is this deep in earnest, and each level holds a descriptor.
 const MEASURED_DEPTH: usize = 256;
+/// How many files of several names are remembered while a tree is measured: some 20 MiB.
+const HARD_LINKS: usize = 1_000_000;
+/// How often a directory is gone through before it counts as one that cannot be emptied.
+const DELETE_PASSES: u32 = 100;
+/// One whole, in shares.
+const SHARE: u128 = 1 << 32;
 /// What is being written.
 const WORK: u8 = b'w';
 /// What is to be deleted.
@@ -67,8 +73,11 @@ impl Trash {
     }
 
     fn avoid_names_in_use(&self) -> Result<(), Error> {
-        let names = children(&self.directory).map_err(Error::io("list", &self.path))?;
-        let highest = names.iter().filter_map(|name| name.to_str()?.get(1..)?.parse::<u64>().ok()).max();
+        let mut highest = None;
+        for name in Names(Dir::read_from(&self.directory).map_err(Error::io("list", &self.path))?) {
+            let name = name.map_err(Error::io("list", &self.path))?;
+            highest = highest.max(name.to_str().and_then(|name| name.get(1..)?.parse::<u64>().ok()));
+        }
         self.next.store(highest.map_or(0, |highest| highest.saturating_add(1)), Ordering::Relaxed);
         Ok(())
     }
@@ -115,13 +124,15 @@ impl Trash {
     fn delete_all(&self, dead: impl Fn(&OsStr) -> bool) {
         let _one_at_a_time = self.emptying.lock().unwrap_or_else(PoisonError::into_inner);
         let mut failed = HashSet::new();
-        loop {
-            let all = children(&self.directory).unwrap_or_default();
-            let mut rest: Vec<_> = all.into_iter().filter(|name| dead(name) && !failed.contains(name)).collect();
-            if rest.is_empty() {
-                return;
-            }
-            for name in rest.drain(..) {
+        let mut found = true;
+        // Taking trees apart puts more here.
+        while std::mem::take(&mut found) {
+            let Ok(names) = Dir::read_from(&self.directory).map(Names) else { return };
+            for name in names.map_while(Result::ok) {
+                if !dead(&name) || failed.contains(&name) {
+                    continue;
+                }
+                found = true;
                 if let Err(error) = self.delete(&name) {
                     tracing::warn!(path = %self.path.join(&name).display(), %error, "cannot delete");
                     failed.insert(name);
@@ -137,13 +148,23 @@ impl Trash {
             result => return result,
         }
         let directory = rustix::fs::openat(&self.directory, name, DIRECTORY, Mode::empty())?;
-        for child in children(&directory)? {
-            self.delete_child(&directory, &child)?;
+        let mut names = Names::of(directory)?;
+        for pass in 1.. {
+            let mut found = false;
+            while let Some(child) = names.next() {
+                self.delete_child(names.directory()?, &child?)?;
+                found = true;
+            }
+            match rustix::fs::unlinkat(&self.directory, name, AtFlags::REMOVEDIR) {
+                // A file system may pass over some names while others are removed.
+                Err(Errno::NOTEMPTY | Errno::EXIST) if found && pass < DELETE_PASSES => names.rewind(),
+                result => return ignore_missing(result),
+            }
         }
-        ignore_missing(rustix::fs::unlinkat(&self.directory, name, AtFlags::REMOVEDIR))
+        Ok(())
     }
 
-    fn delete_child(&self, directory: &OwnedFd, child: &OsStr) -> Result<(), Errno> {
+    fn delete_child(&self, directory: BorrowedFd<'_>, child: &OsStr) -> Result<(), Errno> {
         match rustix::fs::unlinkat(directory, child, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => {}
             result => return ignore_missing(result),
@@ -202,46 +223,122 @@ fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// The names in a directory.
-pub(crate) fn children(directory: impl AsFd) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-        if name != "." && name != ".." {
-            names.push(name);
+/// The names in a directory, one after the other: there may be more than the memory holds.
+struct Names(Dir);
+
+impl Names {
+    fn of(directory: OwnedFd) -> Result<Self, Errno> {
+        Dir::new(directory).map(Self)
+    }
+
+    fn directory(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.0.fd()
+    }
+
+    /// From the first name again.
+    fn rewind(&mut self) {
+        self.0.rewind();
+    }
+}
+
+impl Iterator for Names {
+    type Item = Result<OsString, Errno>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let entry = match self.0.read()? {
+                Ok(entry) => entry,
+                Err(errno) => return Some(Err(errno)),
+            };
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                return Some(Ok(name.to_owned()));
+            }
         }
     }
-    Ok(names)
+}
+
+/// All names in a directory of the node's own.
+pub(crate) fn children(directory: impl AsFd) -> Result<Vec<OsString>, Errno> {
+    Names(Dir::read_from(directory)?).collect()
 }
 
 /// What a tree takes on disk. Links are not followed; what vanishes meanwhile does not count.
 pub(crate) fn measure(path: &Path) -> Result<Usage, Error> {
+    measure_with(path, HardLinks::remembering(HARD_LINKS))
+}
+
+fn measure_with(path: &Path, mut hard_links: HardLinks) -> Result<Usage, Error> {
     let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(Error::io("open", path))?;
     let stat = rustix::fs::fstat(&root).map_err(Error::io("look at", path))?;
     let mut usage = Usage { bytes: disk_bytes(&stat), inodes: 1 };
-    let mut hard_links = HashSet::new();
-    let mut levels = vec![(children(&root).map_err(Error::io("list", path))?, root)];
-    while let Some((names, directory)) = levels.last_mut() {
-        let Some(name) = names.pop() else {
-            levels.pop();
-            continue;
+    let mut levels = vec![Names::of(root).map_err(Error::io("list", path))?];
+    while let Some(names) = levels.last_mut() {
+        let name = match names.next() {
+            // The directory itself vanished.
+            None | Some(Err(Errno::NOENT)) => {
+                levels.pop();
+                continue;
+            }
+            Some(name) => name.map_err(Error::io("list", path))?,
         };
-        let Ok(stat) = rustix::fs::statat(&*directory, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let directory = names.directory().map_err(Error::io("list", path))?;
+        let Ok(stat) = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
-        if !is_directory && stat.st_nlink > 1 && !hard_links.insert(stat.st_ino) {
+        if !is_directory && stat.st_nlink > 1 {
+            usage += hard_links.count(&stat);
             continue;
         }
         usage += Usage { bytes: disk_bytes(&stat), inodes: 1 };
-        if is_directory && levels.len() < MEASURED_DEPTH {
-            levels.extend(descend(levels.last().map(|(_, directory)| directory), &name));
+        if is_directory {
+            let child = (levels.len() < MEASURED_DEPTH).then(|| descend(levels.last(), &name));
+            levels.extend(child.flatten());
         }
     }
+    usage += hard_links.shares();
     Ok(usage)
 }
 
-fn descend(directory: Option<&OwnedFd>, name: &OsStr) -> Option<(Vec<OsString>, OwnedFd)> {
-    let child = rustix::fs::openat(directory?, name, DIRECTORY, Mode::empty()).ok()?;
-    Some((children(&child).ok()?, child))
+fn descend(names: Option<&Names>, name: &OsStr) -> Option<Names> {
+    let child = rustix::fs::openat(names?.directory().ok()?, name, DIRECTORY, Mode::empty()).ok()?;
+    Names::of(child).ok()
+}
+
+/// Files of several names, counted at the first. When there are too many to remember, each further name counts for its
+/// share of the file, which comes to the same if all names are in the tree.
+struct HardLinks {
+    seen: HashSet<u64>,
+    limit: usize,
+    /// In units of `SHARE`.
+    shared_bytes: u128,
+    shared_inodes: u128,
+}
+
+impl HardLinks {
+    fn remembering(limit: usize) -> Self {
+        Self { seen: HashSet::new(), limit, shared_bytes: 0, shared_inodes: 0 }
+    }
+
+    /// What one more name adds.
+    fn count(&mut self, stat: &rustix::fs::Stat) -> Usage {
+        if self.seen.contains(&stat.st_ino) {
+            return Usage::default();
+        }
+        if self.seen.len() < self.limit {
+            self.seen.insert(stat.st_ino);
+            return Usage { bytes: disk_bytes(stat), inodes: 1 };
+        }
+        let names = u128::from(stat.st_nlink.max(1));
+        self.shared_bytes += u128::from(disk_bytes(stat)) * SHARE / names;
+        self.shared_inodes += SHARE / names;
+        Usage::default()
+    }
+
+    /// What the shares come to.
+    fn shares(&self) -> Usage {
+        let whole = |shares: u128| u64::try_from((shares + SHARE / 2) / SHARE).unwrap_or(u64::MAX);
+        Usage { bytes: whole(self.shared_bytes), inodes: whole(self.shared_inodes) }
+    }
 }
 
 fn disk_bytes(stat: &rustix::fs::Stat) -> u64 {
@@ -288,3 +385,6 @@ fn xattrs(file: &OwnedFd) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
     }
     Ok(xattrs)
 }
+
+#[cfg(test)]
+mod tests;
