@@ -11,18 +11,28 @@ use corten_cri::client::MAX_MESSAGE;
 use corten_cri::node::node_server::NodeServer;
 use corten_cri::v1::image_service_server::ImageServiceServer;
 use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
+use tonic::service::Routes;
+use tower::ServiceExt;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::service::Service;
 use crate::{record, recovery};
+
+/// How long no connection is accepted after one could not be.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long calls may go on after the daemon is told to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -86,18 +96,51 @@ fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Serves connections until told to end, then finishes the calls that run.
+///
+/// Not by tonic's own server: that keeps a deadline of its own from the client's `grpc-timeout`, and answers `Cancelled`
+/// when it passes first, where clients expect `DeadlineExceeded`, which their own deadline gives them. Here a caller that
+/// gives up resets its stream, and its call ends with that.
 async fn serve(node: &Arc<Node>, listener: UnixListener, ended: oneshot::Sender<()>) -> Result<()> {
+    let (routes, connections) = (routes(node), GracefulShutdown::new());
+    let http = Builder::new(TokioExecutor::new()).http2_only();
+    let told = told_to_end(ended)?;
+    tokio::pin!(told);
+    loop {
+        let stream = tokio::select! {
+            () = &mut told => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, say: what ends meanwhile gives some back.
+                    tracing::error!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let routes = routes.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+        });
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+fn routes(node: &Arc<Node>) -> Routes {
     let service = Service(node.clone());
     let runtime = RuntimeServiceServer::new(service.clone());
     let images = ImageServiceServer::new(service.clone());
     let own = NodeServer::new(service);
-    Server::builder()
-        .add_service(runtime.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    Routes::new(runtime.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
         .add_service(images.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
         .add_service(own.max_decoding_message_size(MAX_MESSAGE))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), told_to_end(ended)?)
-        .await
-        .map_err(|error| Error::node("serve", error))
+        .prepare()
 }
 
 fn told_to_end(ended: oneshot::Sender<()>) -> Result<impl Future<Output = ()>> {
