@@ -218,7 +218,7 @@ async fn reconcile(node: &Arc<Node>, pod: &Arc<Pod>, container: &Arc<Container>,
         (S::Starting, None) => container.set(node, S::Created),
         (S::Starting | S::Running(_) | S::Stopping(_), None | Some(HeldState::Launching)) => {
             container::stop::kill_cgroup(node, container).await?;
-            container::remove::end_unseen(node, container, "its monitor does not know it")
+            container::remove::end_unseen(node, container, S::Exited, "its monitor does not know it")
         }
         (S::Created | S::Exited(_) | S::Lost(_), _) => Ok(()),
     }

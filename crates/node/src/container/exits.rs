@@ -80,11 +80,7 @@ pub async fn lose_containers(node: &Arc<Node>, pod: &Arc<Pod>, why: &str) {
         if let Err(error) = super::stop::kill_cgroup(node, &container).await {
             tracing::error!(container = container.id(), %error, "what is left of a lost container could not be killed");
         }
-        let noted = container.change(node, |state| match state {
-            State::Running(run) | State::Stopping(run) => Some(State::Lost(Ended::unseen(Some(run.started_at), why))),
-            State::Starting => Some(State::Lost(Ended::unseen(None, why))),
-            _ => None,
-        });
+        let noted = super::remove::end_unseen(node, &container, State::Lost, why);
         if let Err(error) = noted {
             tracing::error!(container = container.id(), %error, "a lost container could not be recorded");
         }

@@ -88,11 +88,11 @@ pub async fn remove_all(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     pod::stop::all(futures::future::join_all(each).await)
 }
 
-/// Takes a container for ended whose pod has no monitor any more.
-pub fn end_unseen(node: &Node, container: &Container, why: &str) -> Result<()> {
+/// Takes a container for ended, `into` Exited or Lost, whose end nobody saw. One that does not run stays as it is.
+pub fn end_unseen(node: &Node, container: &Container, into: fn(Ended) -> State, why: &str) -> Result<()> {
     container.change(node, |state| match state {
-        State::Running(run) | State::Stopping(run) => Some(State::Exited(Ended::unseen(Some(run.started_at), why))),
-        State::Starting => Some(State::Exited(Ended::unseen(None, why))),
+        State::Running(run) | State::Stopping(run) => Some(into(Ended::unseen(Some(run.started_at), why))),
+        State::Starting => Some(into(Ended::unseen(None, why))),
         State::Creating | State::Created | State::Exited(_) | State::Lost(_) | State::Removing(_) => None,
     })
 }

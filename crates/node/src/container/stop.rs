@@ -81,7 +81,7 @@ pub async fn kill(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
     if let Err(error) = send(container, libc::SIGKILL, true).await {
         tracing::debug!(container = container.id(), %error, "killed without its monitor");
         kill_cgroup(node, container).await?;
-        return super::remove::end_unseen(node, container, "its monitor was gone when it was killed");
+        return super::remove::end_unseen(node, container, State::Exited, "its monitor was gone when it was killed");
     }
     match tokio::time::timeout(GONE, ended(container)).await {
         Ok(()) => Ok(()),

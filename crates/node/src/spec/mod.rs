@@ -101,7 +101,7 @@ pub struct PodFiles<'a> {
 pub struct Built {
     /// The spec. `linux.seccomp` is not set.
     pub spec: Spec,
-    /// The seccomp profile to compile, or to put into the spec for an external runtime.
+    /// Which seccomp profile the caller puts there: the built-in launcher's is compiled from it.
     pub seccomp: Seccomp,
     /// What was asked for and is more than this node's daemon may grant: said to the log, not to the caller.
     pub withheld: Vec<String>,
