@@ -1,10 +1,13 @@
 //! What the monitor knows of a container and of processes run in it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::log::attached::Attached;
 use crate::log::file::LogFile;
 use crate::log::format::Source;
 use crate::log::{Log, Output, Stream};
@@ -30,7 +33,7 @@ impl Process {
     ///
     /// # Errors
     /// What pidfd_send_signal(2) says.
-    pub fn signal(&self, signal: i32) -> std::io::Result<()> {
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         // SAFETY: integers and a null pointer; the process is not reaped yet, so that its id is its own.
         let sent = unsafe {
@@ -42,16 +45,16 @@ impl Process {
                 None => libc::c_long::from(libc::kill(self.pid, signal)),
             }
         };
-        if sent == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Sends a signal to the process group that it leads.
     ///
     /// # Errors
     /// What kill(2) says.
-    pub fn signal_group(&self, signal: i32) -> std::io::Result<()> {
+    pub fn signal_group(&self, signal: i32) -> io::Result<()> {
         // SAFETY: two integers; the leader is not reaped, so that the group is its own.
-        if unsafe { libc::kill(-self.pid, signal) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        if unsafe { libc::kill(-self.pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -89,6 +92,36 @@ pub enum State {
     },
 }
 
+/// What a container's stdin is connected to, as the monitor holds it.
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing, or nothing any longer.
+    Closed,
+    /// The write end of a non-blocking pipe.
+    Pipe(OwnedFd),
+    /// The terminal's master, which is the output's too.
+    Terminal(Arc<OwnedFd>),
+}
+
+impl Input {
+    /// A descriptor to write to, for a client.
+    ///
+    /// # Errors
+    /// If it cannot be duplicated.
+    pub fn duplicate(&self) -> io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Closed => Ok(None),
+            Self::Pipe(pipe) => pipe.try_clone().map(Some),
+            Self::Terminal(master) => master.try_clone().map(Some),
+        }
+    }
+
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+}
+
 /// A container.
 #[derive(Debug)]
 pub struct Container {
@@ -100,8 +133,10 @@ pub struct Container {
     pub facts: Option<Facts>,
     /// Its output.
     pub log: Log,
-    /// The write end of its stdin.
-    pub stdin: Option<OwnedFd>,
+    /// Those that follow its output.
+    pub attached: Arc<Attached>,
+    /// Its stdin.
+    pub input: Input,
     /// Requests that wait for the log to be reopened.
     pub reopening: Vec<Caller>,
     /// Processes run in it, by their ids.
@@ -127,7 +162,8 @@ impl Container {
             state: State::Launching,
             facts: None,
             log: Log::Finished,
-            stdin: None,
+            attached: Arc::default(),
+            input: Input::Closed,
             reopening: Vec::new(),
             execs: BTreeMap::new(),
             oom_seen: 0,
@@ -161,11 +197,15 @@ impl Container {
             None => None,
         };
         let sources: &[Source] = if streams.terminal { &[Source::Stdout] } else { &[Source::Stdout, Source::Stderr] };
-        let streams = sources
-            .iter()
-            .filter_map(|source| Some(Stream::new(fds.next()?, *source, streams.terminal, streams.max_log_line)))
-            .collect();
-        self.log = Log::Watched(Output { streams, file, finished: false });
-        self.stdin = fds.next();
+        let (terminal, max_line) = (streams.terminal, streams.max_log_line);
+        let outputs: Vec<Arc<OwnedFd>> = fds.by_ref().take(sources.len()).map(Arc::new).collect();
+        self.input = match (outputs.first(), fds.next()) {
+            (Some(master), _) if terminal => Input::Terminal(Arc::clone(master)),
+            (_, Some(pipe)) => Input::Pipe(pipe),
+            _ => Input::Closed,
+        };
+        let streams = outputs.into_iter().zip(sources);
+        let streams = streams.map(|(fd, source)| Stream::new(fd, *source, terminal, max_line)).collect();
+        self.log = Log::Watched(Output { streams, file, attached: Arc::clone(&self.attached), finished: false });
     }
 }

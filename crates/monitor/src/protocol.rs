@@ -113,6 +113,25 @@ pub enum Call {
         /// The container's id.
         container: String,
     },
+    /// Follow a container's output, from now on, and reach its stdin. Descriptor: one end of a `SOCK_SEQPACKET` socket
+    /// pair, which the monitor keeps and sends the output over as packets (see [`attached`]). It never waits for the
+    /// other end: whoever has no room for a packet (`SO_SNDBUF`) is cut off. It reads nothing; that the other end is
+    /// closed, or shut down for writing, is the end of it. Answered with [`Answer::Attached`]; descriptors with it: the
+    /// terminal's master if the container has a terminal, else the write end of its stdin if that is held open. They are
+    /// duplicates of the monitor's and non-blocking, which has to stay so, and nobody but the monitor may read from the
+    /// master. At most 64 at once for one container. A monitor that is older than this call answers with
+    /// [`CallError::BadRequest`].
+    Attach {
+        /// The container's id.
+        container: String,
+    },
+    /// Close the monitor's end of a container's stdin, for good: the container reads its end once the duplicates that
+    /// came with [`Answer::Attached`] are closed too. It is no error if it is closed already. With a terminal there is
+    /// nothing to close, and for a monitor that is older than this call: [`CallError::BadRequest`].
+    CloseStdin {
+        /// The container's id.
+        container: String,
+    },
     /// Kill whatever is left and end. Exits are told on the way; answered when nothing is left, or with
     /// [`CallError::Node`] after 8 seconds if something is (a process stuck in the kernel). The connection closes then.
     Leave,
@@ -240,6 +259,26 @@ pub enum Answer {
         /// When it was started, in nanoseconds since the Unix epoch.
         at: i64,
     },
+    /// A container's output is followed: whatever it says after this answer comes over the socket.
+    Attached {
+        /// Whether the container has a terminal.
+        terminal: bool,
+        /// Whether a descriptor for its input comes with this.
+        stdin: bool,
+    },
+}
+
+/// Packets on the socket of a [`Call::Attach`]: the first byte says what the rest is. A socket that is closed without
+/// [`END`](attached::END) was cut off, or the monitor is gone: something may be missing.
+pub mod attached {
+    /// The output is complete: everything up to the container's end has come. Nothing follows.
+    pub const END: u8 = 0;
+    /// Bytes of standard output, or of the terminal.
+    pub const STDOUT: u8 = 1;
+    /// Bytes of standard error.
+    pub const STDERR: u8 = 2;
+    /// The most bytes after the first.
+    pub const MAX_DATA: usize = 16 * 1024;
 }
 
 /// A container that the monitor holds.

@@ -25,6 +25,8 @@ pub enum Source {
     Task(u32),
     /// A container's output.
     Output(u32),
+    /// A client that follows a container's output.
+    Attached(u32),
 }
 
 impl Source {
@@ -36,6 +38,7 @@ impl Source {
             Self::Client(number) => (3, number),
             Self::Task(number) => (4, number),
             Self::Output(number) => (5, number),
+            Self::Attached(number) => (6, number),
         };
         kind << 32 | u64::from(number)
     }
@@ -48,7 +51,8 @@ impl Source {
             2 => Self::Writers,
             3 => Self::Client(number),
             4 => Self::Task(number),
-            _ => Self::Output(number),
+            5 => Self::Output(number),
+            _ => Self::Attached(number),
         }
     }
 }
@@ -85,6 +89,14 @@ impl Reactor {
     /// What epoll_ctl(2) says.
     pub fn watch(&self, fd: impl AsFd, source: Source) -> Result<(), Errno> {
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.encode()), epoll::EventFlags::IN)
+    }
+
+    /// Watches for the other end's being closed, or shut down for writing, and nothing else: not for what it sends.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn watch_end(&self, fd: impl AsFd, source: Source) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.encode()), epoll::EventFlags::RDHUP)
     }
 
     /// Watches for writing too, or no longer.
@@ -130,6 +142,10 @@ impl Reactor {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
     use super::*;
 
     #[test]
@@ -141,8 +157,22 @@ mod tests {
             Source::Client(7),
             Source::Task(u32::MAX),
             Source::Output(0),
+            Source::Attached(1),
         ] {
             assert_eq!(Source::decode(source.encode()), source);
         }
+    }
+    #[test]
+    fn only_the_end_of_a_connection_is_an_event_if_nothing_else_is_watched_for() {
+        let reactor = Reactor::new().unwrap();
+        let (ours, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        reactor.watch_end(&ours, Source::Attached(7)).unwrap();
+        rustix::io::write(&other, b"what is this?").unwrap();
+        assert!(reactor.wait(Some(Duration::ZERO)).unwrap().is_empty());
+        drop(other);
+        let events = reactor.wait(None).unwrap();
+        assert_eq!(events.iter().map(|event| event.source).collect::<Vec<_>>(), [Source::Attached(7)]);
+        reactor.unwatch(&ours);
+        assert!(reactor.wait(Some(Duration::ZERO)).unwrap().is_empty());
     }
 }

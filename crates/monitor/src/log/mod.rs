@@ -4,6 +4,7 @@
 //! and gives them back when they have been quiet for a second. So an idle container costs no thread and no buffer, and a
 //! disk that hangs stops nothing but the reading of that container's streams.
 
+pub mod attached;
 pub mod file;
 pub mod format;
 pub mod writer;
@@ -62,6 +63,15 @@ impl Log {
             Self::Finished => {}
         }
         Ok(())
+    }
+
+    /// Closes the streams if no thread has them: what is in them is lost, and whether that was so.
+    pub fn give_up(&mut self) -> bool {
+        let watched = matches!(self, Self::Watched(_));
+        if watched {
+            *self = Self::Finished;
+        }
+        watched
     }
 
     /// Whether everything up to the container's exit is written.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::attached::Attached;
 use super::file::LogFile;
 use super::format::{Lines, Source, Stamp};
 
@@ -27,15 +28,16 @@ const STACK: usize = 64 * 1024;
 /// One stream of a container's output.
 #[derive(Debug)]
 pub struct Stream {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
+    source: Source,
     terminal: bool,
     lines: Lines,
 }
 
 impl Stream {
     /// `fd` is the read end of a non-blocking pipe, or the master of a terminal.
-    pub fn new(fd: OwnedFd, source: Source, terminal: bool, max_line: usize) -> Self {
-        Self { fd, terminal, lines: Lines::new(source, max_line) }
+    pub fn new(fd: Arc<OwnedFd>, source: Source, terminal: bool, max_line: usize) -> Self {
+        Self { fd, source, terminal, lines: Lines::new(source, max_line) }
     }
 
     /// Its descriptor, to watch.
@@ -52,6 +54,8 @@ pub struct Output {
     pub streams: Vec<Stream>,
     /// The log; `None` if the container has none: its output is read and dropped.
     pub file: Option<LogFile>,
+    /// Those that follow it.
+    pub attached: Arc<Attached>,
     /// Whether everything up to the container's exit is written.
     pub finished: bool,
 }
@@ -236,9 +240,9 @@ enum Read {
 impl Writer {
     /// Reads every stream once and writes what came.
     fn read_once(&mut self, output: &mut Output) {
-        let Output { streams, file, .. } = output;
+        let Output { streams, file, attached, .. } = output;
         streams.retain_mut(|stream| {
-            let open = self.read(stream, file) != Read::End;
+            let open = self.read(stream, file, attached) != Read::End;
             if !open {
                 stream.lines.flush(Stamp::now(), &mut self.records);
             }
@@ -247,7 +251,8 @@ impl Writer {
         self.write(file);
     }
 
-    fn read(&mut self, stream: &mut Stream, file: &mut Option<LogFile>) -> Read {
+    /// What comes goes to the clients first: a disk that hangs does not keep it from them.
+    fn read(&mut self, stream: &mut Stream, file: &mut Option<LogFile>, attached: &Attached) -> Read {
         let n = match rustix::io::read(&stream.fd, &mut self.chunk[..]) {
             Ok(0) => return Read::End,
             Ok(n) => n,
@@ -255,6 +260,7 @@ impl Writer {
             // A terminal that nobody has open any longer says EIO.
             Err(_) => return Read::End,
         };
+        attached.send(stream.source, &self.chunk[..n]);
         if file.is_none() {
             return Read::Bytes(n);
         }
@@ -285,14 +291,14 @@ impl Writer {
         self.write(&mut output.file);
     }
 
-    /// Reads what was written before the container's exit, at most [`LAST`] of each stream, and closes them. A process
-    /// outside the container that still holds a stream open does not delay that.
+    /// Reads what was written before the container's exit, at most [`LAST`] of each stream, closes them, and tells the
+    /// clients that this was all. A process outside the container that still holds a stream open does not delay that.
     fn finish(&mut self, output: &mut Output) {
-        let Output { streams, file, finished } = output;
+        let Output { streams, file, attached, finished } = output;
         for mut stream in streams.drain(..) {
             let mut read = 0;
             while read < LAST {
-                match self.read(&mut stream, file) {
+                match self.read(&mut stream, file, attached) {
                     Read::Bytes(n) => read += n,
                     Read::Nothing if stream.terminal && settles(&stream) => {}
                     Read::Nothing | Read::End => break,
@@ -300,6 +306,7 @@ impl Writer {
             }
             stream.lines.flush(Stamp::now(), &mut self.records);
         }
+        attached.end();
         self.write(file);
         *finished = true;
     }

@@ -20,7 +20,7 @@ const MAX_REOPENING: usize = 16;
 /// The longest id, in bytes.
 const MAX_ID: usize = 128;
 
-type Answered = Result<Answer, CallError>;
+pub(super) type Answered = Result<Answer, CallError>;
 
 impl Monitor {
     /// Handles a request: answers it, or sees to it that it is answered later.
@@ -34,6 +34,8 @@ impl Monitor {
             }
             Call::ReopenLog { container } => self.reopen_log(caller, &container).transpose(),
             Call::Forget { container } => Some(self.forget(&container)),
+            Call::Attach { container } => self.attach(caller, &container, fds).err().map(Err),
+            Call::CloseStdin { container } => Some(self.close_stdin(&container)),
             Call::Leave => {
                 self.leave(caller);
                 None
@@ -143,8 +145,7 @@ impl Monitor {
             return Err(node("log", "the log's disk does not answer".to_owned()));
         }
         container.reopening.push(caller);
-        let number = container.number;
-        match self.command_output(number, Command::Reopen) {
+        match self.hand_over(id, Some(Command::Reopen)) {
             Ok(()) => Ok(None),
             Err(error) => {
                 if let Some(container) = self.containers.get_mut(id) {
@@ -159,6 +160,7 @@ impl Monitor {
         match self.containers.get(id).map(|container| &container.state) {
             None => Err(no_container(id)),
             Some(State::Exited { .. }) => {
+                self.dismiss_all(id);
                 self.containers.remove(id);
                 Ok(Answer::Done)
             }
@@ -167,7 +169,7 @@ impl Monitor {
     }
 }
 
-fn no_container(id: &str) -> CallError {
+pub(super) fn no_container(id: &str) -> CallError {
     CallError::NotFound { what: format!("container {id}") }
 }
 

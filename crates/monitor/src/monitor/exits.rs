@@ -7,9 +7,8 @@ use corten_host::cgroup::Cgroup;
 
 use super::tasks::Purpose;
 use super::{Due, Monitor};
-use crate::container::{Container, State};
+use crate::container::{Container, Input, State};
 use crate::external::{self, External};
-use crate::log::Command;
 use crate::pod::Init;
 use crate::protocol::{Exit, Message};
 use crate::reap::{self, Ended};
@@ -111,19 +110,12 @@ impl Monitor {
             }
         }
         let deleting = runtime.is_some_and(|runtime| self.delete(id, &runtime));
-        let number = match self.containers.get_mut(id) {
-            Some(container) => {
-                container.stdin = None;
-                container.state = State::Ending { pid: ended.pid, started, exit, deleting };
-                container.number
-            }
-            None => return,
-        };
-        if let Err(error) = self.command_output(number, Command::Finish) {
-            eprintln!("container {id}: its last output is lost: {error}");
-            return self.tell_exit(id);
+        if let Some(container) = self.containers.get_mut(id) {
+            container.input = Input::Closed;
+            container.state = State::Ending { pid: ended.pid, started, exit, deleting };
         }
         self.after(LAST_OUTPUT, Due::Told(id.to_owned()));
+        self.finish_output(id);
         self.settle(id);
     }
 
@@ -152,12 +144,19 @@ impl Monitor {
         }
     }
 
+    /// The exit is told now, whatever has not been done yet.
+    pub(super) fn stop_waiting(&mut self, id: &str) {
+        self.give_up_output(id);
+        self.tell_exit(id);
+    }
+
     /// Tells of a container's exit, once.
     pub(super) fn tell_exit(&mut self, id: &str) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let State::Ending { pid, started, exit, .. } = container.state else { return };
         container.state = State::Exited { pid, started, exit };
-        self.timers.retain(|(_, due)| *due != Due::Told(id.to_owned()));
+        let of_exit = [Due::Told(id.to_owned()), Due::Finish(id.to_owned())];
+        self.timers.retain(|(_, due)| !of_exit.contains(due));
         self.broadcast(&Message::Exited { container: id.to_owned(), exec: None, exit });
         self.press_on();
     }

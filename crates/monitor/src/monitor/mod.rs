@@ -1,5 +1,6 @@
 //! The monitor's loop: it waits, takes what has come, and never blocks.
 
+mod attach;
 mod calls;
 mod clients;
 mod exits;
@@ -56,6 +57,8 @@ enum Due {
     Told(String),
     /// No thread could be had for the container's output; another try.
     Output(String),
+    /// No thread could be had for a container's last output; another try.
+    Finish(String),
     /// Nothing was launched for a while: memory is given back.
     Tidy,
     /// Connections are accepted again.
@@ -125,6 +128,7 @@ impl Monitor {
             Source::Client(number) => self.serve(number, event),
             Source::Task(number) => self.hear_task(number),
             Source::Output(number) => self.write_output(number),
+            Source::Attached(number) => self.dismiss_gone(number),
         }
     }
 
@@ -135,8 +139,9 @@ impl Monitor {
         let due: Vec<(Instant, Due)> = due;
         for (_, due) in due {
             match due {
-                Due::Told(id) => self.tell_exit(&id),
+                Due::Told(id) => self.stop_waiting(&id),
                 Due::Output(id) => self.retry_output(&id),
+                Due::Finish(id) => self.finish_output(&id),
                 Due::Tidy => memory::give_back(),
                 Due::Accept => self.watch_listener(),
                 Due::Leave => self.press_on(),

@@ -36,16 +36,32 @@ impl Monitor {
         self.watch_output(id);
     }
 
-    /// Has a thread do something to a container's log.
-    pub(super) fn command_output(&mut self, number: u32, command: Command) -> Result<(), String> {
-        match self.id_of(number) {
-            Some(id) => self.hand_over(&id, Some(command)),
-            None => Ok(()),
+    /// Has a thread write a container's last output. If none can be had it is tried again until the exit is told.
+    pub(super) fn finish_output(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        if matches!(container.state, State::Ending { .. }) && self.hand_over(id, Some(Command::Finish)).is_err() {
+            self.after(RETRY, Due::Finish(id.to_owned()));
         }
     }
 
-    /// If no thread can be had for a command, the streams stay watched; without a command, they are not.
-    fn hand_over(&mut self, id: &str, command: Option<Command>) -> Result<(), String> {
+    /// No thread could be had for a container's last output, and there is no other way: reading it would do for the
+    /// clients, but writing it to its log may block.
+    pub(super) fn give_up_output(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        if let Log::Watched(output) = &container.log {
+            for stream in &output.streams {
+                self.reactor.unwatch(stream.fd());
+            }
+        }
+        if container.log.give_up() {
+            eprintln!("container {id}: its last output is lost: no thread could be had to write it");
+            self.dismiss_all(id);
+            self.fail_reopening(id);
+        }
+    }
+
+    /// If no thread can be had to reopen a log, the streams stay watched; otherwise they are not.
+    pub(super) fn hand_over(&mut self, id: &str, command: Option<Command>) -> Result<(), String> {
         let Some(container) = self.containers.get_mut(id) else { return Ok(()) };
         if let Log::Watched(output) = &container.log {
             for stream in &output.streams {
@@ -53,7 +69,7 @@ impl Monitor {
             }
         }
         let written = container.log.write(command, &self.writers);
-        if written.is_err() && command.is_some() {
+        if written.is_err() && command == Some(Command::Reopen) {
             self.watch_output(id);
         }
         written
@@ -78,9 +94,9 @@ impl Monitor {
             self.watch_output(id);
         }
         for command in found.unseen {
-            if let Err(error) = self.hand_over(id, Some(command)) {
-                eprintln!("container {id}: {error}");
-                self.command_failed(id, command, error);
+            match command {
+                Command::Finish => self.finish_output(id),
+                Command::Reopen => self.reopen_again(id),
             }
         }
         if found.finished {
@@ -99,10 +115,11 @@ impl Monitor {
         self.reply(caller, answer);
     }
 
-    fn command_failed(&mut self, id: &str, command: Command, error: String) {
-        match command {
-            Command::Reopen => self.answer_reopened(id, Err(error)),
-            Command::Finish => self.tell_exit(id),
+    /// The thread that was told to reopen the log has ended before that.
+    fn reopen_again(&mut self, id: &str) {
+        if let Err(error) = self.hand_over(id, Some(Command::Reopen)) {
+            eprintln!("container {id}: {error}");
+            self.answer_reopened(id, Err(error));
         }
     }
 

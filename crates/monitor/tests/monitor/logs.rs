@@ -125,12 +125,12 @@ fn a_full_disk_costs_lines_and_nothing_else() {
 }
 
 /// A disk that can be made to hang.
-struct Disk {
-    mounted: PathBuf,
+pub struct Disk {
+    pub mounted: PathBuf,
 }
 
 impl Disk {
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let (image, mounted) = (dir.join("disk.img"), dir.join("disk"));
         fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
         fs::create_dir(&mounted).unwrap();
@@ -139,11 +139,11 @@ impl Disk {
         Self { mounted }
     }
 
-    fn hang(&self) {
+    pub fn hang(&self) {
         run(Command::new("fsfreeze").arg("--freeze").arg(&self.mounted));
     }
 
-    fn go_on(&self) {
+    pub fn go_on(&self) {
         run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.mounted));
     }
 }
