@@ -127,7 +127,8 @@ impl Budget {
 
 #[derive(Debug)]
 enum Piece {
-    Data(Bytes, OwnedSemaphorePermit),
+    /// Counted in the budget until they are taken.
+    Data { bytes: Bytes, _counted: OwnedSemaphorePermit },
     End,
 }
 
@@ -151,7 +152,7 @@ impl Inlet {
             () = self.sender.closed() => {}
             permit = self.budget.0.clone().acquire_many_owned(cost) => {
                 if let Ok(permit) = permit {
-                    let _ = self.sender.send(Piece::Data(bytes, permit));
+                    let _ = self.sender.send(Piece::Data { bytes, _counted: permit });
                 }
             }
         }
@@ -180,7 +181,7 @@ impl Incoming {
             return Ok(None);
         }
         match self.pieces.recv().await {
-            Some(Piece::Data(bytes, _)) => Ok(Some(bytes)),
+            Some(Piece::Data { bytes, .. }) => Ok(Some(bytes)),
             Some(Piece::End) => {
                 self.ended = true;
                 Ok(None)
@@ -246,7 +247,7 @@ impl Outgoing {
 }
 
 /// SPDY/3.1, 2.6.3: the stream is no longer needed.
-const CANCEL: u32 = 5;
+pub(crate) const CANCEL: u32 = 5;
 
 #[cfg(test)]
 mod tests {
