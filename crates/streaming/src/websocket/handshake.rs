@@ -16,45 +16,36 @@ pub const VERSION: &str = "13";
 /// What every server appends to the key.
 const SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Why a handshake fails.
+/// Why a request is not one for a WebSocket connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// The answer (400 or 426) should name [`VERSION`] in `Sec-WebSocket-Version`.
     #[error("Sec-WebSocket-Version is not 13")]
     Version,
-    /// Of the request.
+    /// A nonce, of no importance but that it is there.
     #[error("Sec-WebSocket-Key is not 16 bytes in base64")]
     Key,
-    /// Of the answer.
-    #[error("Sec-WebSocket-Accept is not the answer to the key")]
-    Accept,
 }
 
-/// The key of a client's request, whose `Sec-WebSocket-Version` is looked at too.
+/// A server's `Sec-WebSocket-Accept`, if the request's `Sec-WebSocket-Version` and `Sec-WebSocket-Key` are as they must be.
 ///
 /// # Errors
-/// [`HandshakeError::Version`], [`HandshakeError::Key`].
-pub fn requested_key(headers: &HeaderMap) -> Result<&str, HandshakeError> {
+/// [`HandshakeError`].
+pub fn accept(headers: &HeaderMap) -> Result<String, HandshakeError> {
     if only(headers, SEC_WEBSOCKET_VERSION.as_str()) != Some(VERSION) {
         return Err(HandshakeError::Version);
     }
     let key = only(headers, SEC_WEBSOCKET_KEY.as_str()).ok_or(HandshakeError::Key)?;
     match STANDARD.decode(key) {
-        Ok(bytes) if bytes.len() == 16 => Ok(key),
+        Ok(bytes) if bytes.len() == 16 => Ok(accept_key(key)),
         _ => Err(HandshakeError::Key),
     }
 }
 
-/// Whether a server's answer is one to this key.
-///
-/// # Errors
-/// [`HandshakeError::Accept`].
-pub fn check_accepted(headers: &HeaderMap, key: &str) -> Result<(), HandshakeError> {
-    if only(headers, SEC_WEBSOCKET_ACCEPT.as_str()) == Some(&accept_key(key)) {
-        Ok(())
-    } else {
-        Err(HandshakeError::Accept)
-    }
+/// Whether a server's answer has the `Sec-WebSocket-Accept` for this key.
+#[must_use]
+pub fn is_accepted(headers: &HeaderMap, key: &str) -> bool {
+    only(headers, SEC_WEBSOCKET_ACCEPT.as_str()) == Some(&accept_key(key))
 }
 
 /// A server's `Sec-WebSocket-Accept` for a client's `Sec-WebSocket-Key`.
@@ -103,33 +94,29 @@ mod tests {
     fn the_key_of_the_rfc_is_answered_as_the_rfc_says() {
         assert_eq!(accept_key(KEY.1), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let answer = headers(&[("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")]);
-        assert_eq!(check_accepted(&answer, KEY.1), Ok(()));
-        assert_eq!(check_accepted(&answer, "x"), Err(HandshakeError::Accept));
-        assert_eq!(check_accepted(&headers(&[]), KEY.1), Err(HandshakeError::Accept));
+        assert!(is_accepted(&answer, KEY.1));
+        assert!(!is_accepted(&answer, "x"));
+        assert!(!is_accepted(&headers(&[]), KEY.1));
     }
 
     #[test]
     fn a_request_has_one_key_of_sixteen_bytes_and_version_13() {
-        assert_eq!(requested_key(&headers(&[KEY, THIRTEEN])), Ok(KEY.1));
-        assert_eq!(requested_key(&headers(&[KEY])), Err(HandshakeError::Version));
-        assert_eq!(requested_key(&headers(&[KEY, ("sec-websocket-version", "8")])), Err(HandshakeError::Version));
-        assert_eq!(requested_key(&headers(&[THIRTEEN])), Err(HandshakeError::Key));
-        assert_eq!(requested_key(&headers(&[KEY, KEY, THIRTEEN])), Err(HandshakeError::Key));
+        assert_eq!(accept(&headers(&[KEY, THIRTEEN])), Ok(accept_key(KEY.1)));
+        assert_eq!(accept(&headers(&[KEY])), Err(HandshakeError::Version));
+        assert_eq!(accept(&headers(&[KEY, ("sec-websocket-version", "8")])), Err(HandshakeError::Version));
+        assert_eq!(accept(&headers(&[THIRTEEN])), Err(HandshakeError::Key));
+        assert_eq!(accept(&headers(&[KEY, KEY, THIRTEEN])), Err(HandshakeError::Key));
         for bad in
             ["", "AAAA", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZQ=!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="]
         {
-            assert_eq!(
-                requested_key(&headers(&[("sec-websocket-key", bad), THIRTEEN])),
-                Err(HandshakeError::Key),
-                "{bad}"
-            );
+            assert_eq!(accept(&headers(&[("sec-websocket-key", bad), THIRTEEN])), Err(HandshakeError::Key), "{bad}");
         }
     }
 
     #[test]
     fn a_new_key_is_one_that_a_server_takes() {
         let key = new_key().unwrap();
-        assert_eq!(requested_key(&headers(&[("sec-websocket-key", &key), THIRTEEN])), Ok(key.as_str()));
+        assert_eq!(accept(&headers(&[("sec-websocket-key", &key), THIRTEEN])), Ok(accept_key(&key)));
         assert_ne!(key, new_key().unwrap());
     }
 }

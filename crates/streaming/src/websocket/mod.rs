@@ -9,6 +9,7 @@ pub mod tunnel;
 
 pub use channels::{Encoding, Protocol, channels};
 pub use frame::Role;
+pub use handshake::{HandshakeError, accept, is_accepted, new_key};
 pub use tunnel::{Tunnel, tunnel};
 
 #[cfg(test)]
