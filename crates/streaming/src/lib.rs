@@ -12,7 +12,13 @@
 //! | [`status`] | how a command ended, as `metav1.Status` |
 //! | [`server`], [`client`] | the HTTP upgrade, from either end |
 
+pub mod client;
 pub mod peer;
+pub mod port_forward;
+pub mod protocol;
+pub mod remote_command;
+pub mod server;
 pub mod spdy;
+pub mod status;
 pub mod stream;
 pub mod websocket;
