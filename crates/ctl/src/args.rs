@@ -1,10 +1,13 @@
 //! The command line. The doc comments are the help texts.
 
+mod streams;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::streams::{Attach, Exec, PortForward, Streaming};
 use crate::output::Format;
 
 /// Pods, containers and images of a Kubernetes node, through the Container Runtime Interface.
@@ -14,7 +17,8 @@ pub struct Cli {
     /// The runtime's socket.
     #[arg(long, global = true, env = "CONTAINER_RUNTIME_ENDPOINT", default_value = "unix:///run/corten/corten.sock")]
     pub endpoint: String,
-    /// How long one request may take ("30s", "2m"; 0: as long as it takes). Pulls, loads, stops and execs have no limit.
+    /// How long one request may take ("30s", "2m"; 0: as long as it takes). Pulls, loads, stops and sessions have no
+    /// limit.
     #[arg(long, env = "CORTEN_TIMEOUT", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,
     #[command(subcommand)]
@@ -35,8 +39,12 @@ pub enum Command {
     Ps(Ps),
     /// Show a container's log.
     Logs(Logs),
-    /// Run a command in a container and print what it wrote; the exit code is the command's.
+    /// Run a command in a container; the exit code is the command's.
     Exec(Exec),
+    /// Connect to the output, and with -i to the input, of a running container.
+    Attach(Attach),
+    /// Forward local ports to ports of a pod.
+    PortForward(PortForward),
     /// Stop pods (with their containers) or containers.
     Stop(Stop),
     /// Remove pods (with their containers) or containers.
@@ -159,18 +167,6 @@ pub struct Logs {
 }
 
 #[derive(Debug, Args)]
-pub struct Exec {
-    /// Kill the command after this many seconds (0: never).
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub timeout: u32,
-    /// The container: its name, POD/NAME, its id or the beginning of it.
-    pub container: String,
-    /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
 pub struct Stop {
     /// How long to wait before killing; by default what the pod says, else 30.
     #[arg(short, long, value_name = "SECONDS")]
@@ -258,30 +254,15 @@ fn since(text: &str) -> Result<Timestamp, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
 
     use clap::CommandFactory;
 
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
-        Cli::try_parse_from([&["corten"], words].concat()).map(|cli| cli.command)
-    }
-
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn exec_leaves_the_commands_own_flags_alone() {
-        for words in
-            [&["exec", "--timeout", "5", "c", "--", "ls", "-l"][..], &["exec", "--timeout", "5", "c", "ls", "-l"]]
-        {
-            let Command::Exec(exec) = parse(words).unwrap() else { panic!("{words:?}") };
-            assert_eq!((exec.timeout, exec.command), (5, vec!["ls".to_owned(), "-l".to_owned()]));
-        }
-        assert!(parse(&["exec", "c"]).is_err(), "a command is required");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use tonic::{Code, Status};
 
-use crate::{manifest, pod::volumes, resolve};
+use crate::{manifest, pod::volumes, remote::connect, resolve};
 
 /// Why a command failed: `<what>: <why>`.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum Error {
         /// Its answer.
         status: Box<Status>,
     },
+    /// There is no connection to the runtime's streaming server.
+    #[error(transparent)]
+    Streaming(#[from] connect::Error),
     /// A file could not be read or written.
     #[error("{operation} {path}: {source}", path = path.display())]
     File {

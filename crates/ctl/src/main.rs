@@ -7,6 +7,7 @@ mod logs;
 mod manifest;
 mod output;
 mod pod;
+mod remote;
 mod resolve;
 mod runtime;
 mod table;

@@ -71,6 +71,18 @@ impl Known {
         self.choose(word, "pod or container", pods.chain(containers))
     }
 
+    /// The pod a word means.
+    ///
+    /// # Errors
+    /// As [`Known::target`].
+    pub fn pod(&self, word: &str) -> Result<v1::PodSandbox, Error> {
+        let pods = self.pods.iter().map(|pod| Target::Pod(pod.clone()));
+        match self.choose(word, "pod", pods)? {
+            Target::Pod(pod) => Ok(pod),
+            Target::Container(_) => Err(Error::None { word: word.to_owned(), kind: "pod" }),
+        }
+    }
+
     /// The container a word means.
     ///
     /// # Errors
@@ -227,6 +239,8 @@ mod tests {
         );
         assert!(known().target("").is_err());
         assert!(known().container("db").is_err(), "a pod is no container");
+        assert_eq!(known().pod("db").unwrap().id, "bb33");
+        assert_eq!(known().pod("db/main").unwrap_err().to_string(), "db/main: there is no pod of that name or id");
     }
 
     #[test]

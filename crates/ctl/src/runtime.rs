@@ -31,7 +31,7 @@ macro_rules! call {
 }
 
 impl Runtime {
-    /// Connects. `timeout` bounds every later call but pulls, loads and stops.
+    /// Connects. `timeout` bounds every later call but pulls, loads, stops and execs that wait for their command.
     ///
     /// # Errors
     /// [`Error::Connect`], naming the socket.
@@ -136,6 +136,24 @@ impl Runtime {
         let what = format!("run {} in container {}", request.cmd.join(" "), request.container_id);
         let answer = self.runtime.clone().exec_sync(request).await;
         answer.map(Response::into_inner).map_err(|status| Error::call(what, status))
+    }
+
+    /// Exec: the URL at which the command's streams are, for one connection.
+    pub async fn exec(&self, request: v1::ExecRequest) -> Result<String, Error> {
+        let what = format!("run {} in container {}", request.cmd.join(" "), request.container_id);
+        Ok(call!(self.runtime.exec(request), "{what}")?.url)
+    }
+
+    /// Attach: the URL at which the container's streams are, for one connection.
+    pub async fn attach(&self, request: v1::AttachRequest) -> Result<String, Error> {
+        let what = format!("attach to container {}", request.container_id);
+        Ok(call!(self.runtime.attach(request), "{what}")?.url)
+    }
+
+    /// PortForward: the URL at which the pod's ports are, for one connection.
+    pub async fn port_forward(&self, request: v1::PortForwardRequest) -> Result<String, Error> {
+        let what = format!("forward ports of pod {}", request.pod_sandbox_id);
+        Ok(call!(self.runtime.port_forward(request), "{what}")?.url)
     }
 
     /// ListContainerStats.

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod attach;
 mod exec;
 mod image_load;
 mod images;
@@ -7,6 +8,7 @@ mod info;
 mod inspect;
 mod logs;
 mod pods;
+mod port_forward;
 mod ps;
 mod pull;
 mod rm;
@@ -40,6 +42,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     match command {
         Command::Run(_) => Ok(ExitCode::SUCCESS),
         Command::Exec(args) => exec::run(&runtime, args).await,
+        Command::Attach(args) => attach::run(&runtime, args).await,
+        Command::PortForward(args) => done(port_forward::run(&runtime, args).await),
         Command::Pull(args) => done(pull::run(&runtime, args).await),
         Command::Images(args) | Command::Image(Image::Ls(args)) => done(images::run(&runtime, args).await),
         Command::Pods(args) => done(pods::run(&runtime, args).await),

@@ -86,8 +86,11 @@ async fn a_pod_lives_and_leaves_nothing() {
 
     let logs = corten(&fake, &["logs", "web/c0"]).await;
     assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("hello\n", "oh\n"));
-    let exec = corten(&fake, &["exec", "c1", "--", "echo", "-n", "42"]).await;
+    let exec = corten(&fake, &["exec", "-s", "c1", "--", "echo", "-n", "42"]).await;
     assert_eq!((exec.code, exec.stdout.as_str(), exec.stderr.as_str()), (Some(42), "echo -n 42", "warned\n"));
+    let streams = corten(&fake, &["exec", "c1", "ls"]).await;
+    assert!(streams.stderr.starts_with("corten: run ls in container 0"), "{}", streams.stderr);
+    assert!(streams.stderr.ends_with(": this runtime does not implement it (Exec)\n"), "{}", streams.stderr);
     let inspect = corten(&fake, &["inspect", "c0"]).await.stdout;
     assert!(inspect.contains("\"state\": \"CONTAINER_RUNNING\""), "{inspect}");
 
@@ -215,6 +218,9 @@ async fn errors_go_to_stderr_with_code_1_and_misuse_is_2() {
     let missing = corten(&fake, &["info"]).await;
     assert_eq!(missing.stderr, "corten: ask for the status: this runtime does not implement it (Status)\n");
     assert_eq!(corten(&fake, &["exec", "c"]).await.code, Some(2));
+    let timeout = corten(&fake, &["exec", "--timeout", "1", "c", "true"]).await;
+    assert_eq!(timeout.code, Some(2));
+    assert!(timeout.stderr.contains("--timeout") && timeout.stderr.contains("--sync"), "{}", timeout.stderr);
     assert_eq!(corten(&fake, &["frobnicate"]).await.code, Some(2));
     let several = corten(&fake, &["stop", "a", "b"]).await;
     assert_eq!(several.stderr.lines().count(), 3, "{}", several.stderr);
