@@ -31,7 +31,7 @@ const MAX_STATUS: usize = 64 * 1024;
 /// What to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// WebSocket.
+    /// WebSocket: `v5.channel.k8s.io`, and SPDY through a tunnel for port-forward.
     WebSocket,
     /// SPDY/3.1.
     Spdy,
@@ -139,7 +139,8 @@ where
 {
     let names = match transport {
         Transport::Spdy => Version::SPDY.map(Version::name).to_vec(),
-        Transport::WebSocket => Version::ALL.map(Version::name).to_vec(),
+        // As kubectl: over the older ones the end of standard input cannot be said, and SPDY can.
+        Transport::WebSocket => vec![Version::V5.name()],
     };
     let (io, headers) = upgrade(io, uri, transport, &names).await?;
     match transport {
