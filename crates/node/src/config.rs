@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkConfig;
+use crate::streaming::StreamingConfig;
 
 /// The name of the built-in launcher as a runtime handler.
 pub const BUILT_IN: &str = "corten";
@@ -42,6 +43,8 @@ pub struct Config {
     pub container_log: ContainerLogConfig,
     /// ExecSync.
     pub exec: ExecConfig,
+    /// Exec, attach and port-forward.
+    pub streaming: StreamingConfig,
     /// Seccomp.
     pub seccomp: SeccompConfig,
     /// The daemon's own log.
@@ -159,6 +162,7 @@ impl Default for Config {
             cgroup: CgroupConfig::default(),
             container_log: ContainerLogConfig::default(),
             exec: ExecConfig::default(),
+            streaming: StreamingConfig::default(),
             seccomp: SeccompConfig::default(),
             log: LogConfig::default(),
         }
@@ -242,7 +246,22 @@ impl Config {
         let line = self.container_log.max_line;
         require((256..=1 << 20).contains(&line), "container_log.max_line", line, "must be from 256 to 1048576")?;
         let output = self.exec.max_output;
-        require(output <= 16 << 20, "exec.max_output", output, "must be at most 16777216, the CRI's largest message")
+        require(output <= 16 << 20, "exec.max_output", output, "must be at most 16777216, the CRI's largest message")?;
+        self.check_streaming()
+    }
+
+    fn check_streaming(&self) -> Result<(), ConfigError> {
+        let StreamingConfig { tls_cert, tls_key, idle_timeout_seconds: idle, attach_buffer: buffer, .. } =
+            &self.streaming;
+        for (key, path) in [("streaming.tls_cert", tls_cert), ("streaming.tls_key", tls_key)] {
+            let shown = path.as_deref().unwrap_or(Path::new("")).display();
+            require(path.as_ref().is_none_or(|path| path.is_absolute()), key, &shown, "must be an absolute path")?;
+            let paired = tls_cert.is_some() == tls_key.is_some();
+            require(paired, key, shown, "streaming.tls_cert and streaming.tls_key need each other")?;
+        }
+        require(*idle > 0, "streaming.idle_timeout_seconds", idle, "must not be 0")?;
+        let range = (64 << 10)..=(64 << 20);
+        require(range.contains(buffer), "streaming.attach_buffer", buffer, "must be from 65536 to 67108864")
     }
 }
 
@@ -291,6 +310,9 @@ mod tests {
             ("[runtimes.corten]\nbinary = \"/bin/runc\"", "runtimes"),
             ("[cgroup]\nprefix = \"a/b\"", "cgroup.prefix"),
             ("[container_log]\nmax_line = 1", "container_log.max_line"),
+            ("[streaming]\ntls_cert = \"/x\"", "streaming.tls_cert"),
+            ("[streaming]\ntls_cert = \"x\"\ntls_key = \"/y\"", "streaming.tls_cert"),
+            ("[streaming]\nattach_buffer = 1", "streaming.attach_buffer"),
         ] {
             match load(text).unwrap_err() {
                 ConfigError::Value { key: found, .. } => assert_eq!(found, key),

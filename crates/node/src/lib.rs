@@ -21,5 +21,6 @@ pub mod security;
 pub mod server;
 pub mod service;
 pub mod spec;
+pub mod streaming;
 pub mod timeline;
 pub mod user;

@@ -11,6 +11,7 @@ use crate::monitor::Program;
 use crate::network::Network;
 use crate::operation::Slot;
 use crate::registry::{Containers, Pods};
+use crate::streaming::{Endpoint, Listener};
 use crate::{seccomp, spec};
 
 /// Everything the handlers share.
@@ -35,6 +36,8 @@ pub struct Node {
     pub platform: seccomp::Platform,
     /// What this host can grant.
     pub host: spec::Host,
+    /// Where clients of exec, attach and port-forward are sent to.
+    pub streaming: Endpoint,
     /// The `corten-monitor` program.
     pub monitor: Arc<Program>,
     hierarchies: Hierarchies,
@@ -55,11 +58,12 @@ pub enum Handler {
 }
 
 impl Node {
-    /// Opens the stores and looks at the host.
-    pub async fn open(config: Config) -> Result<Self> {
+    /// Opens the stores, looks at the host, and listens for streams.
+    pub async fn open(config: Config) -> Result<(Self, Listener)> {
         let images = corten_images::Store::open(&config.root.join("images"), config.registry.clone()).await?;
         let network = Network::open(&config.network, &config.state, &config.root)?;
-        Ok(Self {
+        let (streaming, listener) = Endpoint::listen(&config.streaming).await?;
+        let node = Self {
             images,
             network,
             network_check: Slot::default(),
@@ -71,8 +75,10 @@ impl Node {
             host: spec::Host::probe()?,
             monitor: Arc::new(Program::open(monitor_program(&config)?)?),
             hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
+            streaming,
             config,
-        })
+        };
+        Ok((node, listener))
     }
 
     /// A pod's state directory.

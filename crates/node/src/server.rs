@@ -42,13 +42,15 @@ pub async fn run(config: Config) -> Result<()> {
     record::make_directory(&config.root)?;
     record::make_directory(&config.state)?;
     let _lock = lock(&config)?;
-    let node = Arc::new(Node::open(config).await?);
+    let (node, streams) = Node::open(config).await?;
+    let node = Arc::new(node);
     if !node.config.runtimes.is_empty() {
         record::make_directory(&node.external_mounts())?;
     }
     recovery::recover(&node).await?;
     let listener = listen(&node.config.socket)?;
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
+    tokio::spawn(streams.serve(node.clone()));
     let (ended, end) = oneshot::channel();
     let serving = serve(&node, listener, ended);
     tokio::select! {

@@ -74,9 +74,9 @@ impl RuntimeService for Service {
         unimplemented reopen_container_log: ReopenContainerLogRequest => ReopenContainerLogResponse;
 
         exec_sync: ExecSyncRequest => ExecSyncResponse;
-        unimplemented exec: ExecRequest => ExecResponse;
-        unimplemented attach: AttachRequest => AttachResponse;
-        unimplemented port_forward: PortForwardRequest => PortForwardResponse;
+        exec: ExecRequest => ExecResponse;
+        attach: AttachRequest => AttachResponse;
+        port_forward: PortForwardRequest => PortForwardResponse;
 
         container_stats: ContainerStatsRequest => ContainerStatsResponse;
         list_container_stats: ListContainerStatsRequest => ListContainerStatsResponse;

@@ -16,6 +16,7 @@ pub mod create;
 pub mod exec;
 pub mod exits;
 pub mod launch;
+pub mod process;
 pub mod remove;
 pub mod start;
 pub mod stop;
@@ -60,6 +61,8 @@ pub struct Container {
     pub slot: Slot<Operation>,
     /// When a stop that runs kills; a second stop can only bring it forward.
     pub stop_deadline: watch::Sender<Option<Instant>>,
+    /// Whether its stdin has been closed: whoever writes to it lets go of it.
+    pub stdin_closed: watch::Sender<bool>,
     resolved: OnceLock<Resolved>,
     state: watch::Sender<State>,
 }
@@ -236,9 +239,16 @@ pub struct Record {
 impl Container {
     /// A container as it is recorded.
     pub fn new(record: Record, pod: Arc<Pod>) -> Self {
-        let (state, stop_deadline) = (watch::Sender::new(record.state), watch::Sender::new(None));
         let resolved = record.resolved.map_or_else(OnceLock::new, OnceLock::from);
-        Self { facts: record.facts, pod, slot: Slot::default(), stop_deadline, resolved, state }
+        Self {
+            facts: record.facts,
+            pod,
+            slot: Slot::default(),
+            stop_deadline: watch::Sender::new(None),
+            stdin_closed: watch::Sender::new(false),
+            resolved,
+            state: watch::Sender::new(record.state),
+        }
     }
 
     /// Its id.

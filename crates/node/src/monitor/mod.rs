@@ -79,8 +79,21 @@ struct Waiting {
 pub struct Running {
     /// Its process id.
     pub pid: i32,
+    /// Its terminal's master, if it has a terminal.
+    pub terminal: Option<OwnedFd>,
     /// Resolves when it has ended; an error when the monitor is gone.
     pub exit: oneshot::Receiver<Exit>,
+}
+
+/// What a client of a container's output gets, and may write to.
+#[derive(Debug)]
+pub struct Attached {
+    /// Where the output comes, as [`corten_monitor::protocol::attached`] says.
+    pub output: OwnedFd,
+    /// Its input: the write end of its stdin or its terminal's master.
+    pub input: Option<OwnedFd>,
+    /// Whether it has a terminal.
+    pub terminal: bool,
 }
 
 impl Monitor {
@@ -156,13 +169,13 @@ impl Monitor {
         launched(answer)
     }
 
-    /// Runs a process in a container, with `stdio` as its standard streams.
+    /// Runs a process in a container, with `stdio` as its standard streams; none if [`Exec::terminal`].
     pub async fn exec(
         &self,
         container: &str,
         id: &str,
         exec: &Exec,
-        stdio: [BorrowedFd<'_>; 3],
+        stdio: &[BorrowedFd<'_>],
         seccomp: Option<BorrowedFd<'_>>,
     ) -> Result<Running, CallError> {
         let plan = memfd("exec", exec).map_err(node_error)?;
@@ -172,14 +185,32 @@ impl Monitor {
         let (sender, exit) = oneshot::channel();
         lock(&self.link.waiting).execs.insert(id.to_owned(), sender);
         let call = Call::Exec { container: container.to_owned(), exec: id.to_owned() };
-        let started = self.call(call, &fds).await.and_then(|(answer, _)| launched(answer));
+        let started = self.call(call, &fds).await.and_then(|(answer, fds)| Ok((launched(answer)?, fds)));
         match started {
-            Ok((pid, _)) => Ok(Running { pid, exit }),
+            Ok(((pid, _), fds)) => Ok(Running { pid, terminal: fds.into_iter().next(), exit }),
             Err(error) => {
                 lock(&self.link.waiting).execs.remove(id);
                 Err(error)
             }
         }
+    }
+
+    /// Follows a container's output from now on. At most `buffer` bytes of it wait to be read; then the client is cut off.
+    pub async fn attach(&self, container: &str, buffer: usize) -> Result<Attached, CallError> {
+        let (output, theirs) = socket::stream_of_packets(buffer).map_err(node_error)?;
+        let (call, fds) = (Call::Attach { container: container.to_owned() }, [theirs.as_fd()]);
+        let answered = tokio::time::timeout(ANSWER, self.call(call, &fds)).await.map_err(|_| self.silent())?;
+        match answered? {
+            (Answer::Attached { terminal, .. }, fds) => {
+                Ok(Attached { output, input: fds.into_iter().next(), terminal })
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Closes a container's stdin.
+    pub async fn close_stdin(&self, container: &str) -> Result<(), CallError> {
+        self.quick_call(Call::CloseStdin { container: container.to_owned() }).await.map(drop)
     }
 
     /// Signals a container's init, or all its processes.
@@ -250,8 +281,12 @@ impl Monitor {
     async fn quick_call(&self, call: Call) -> Result<Answer, CallError> {
         match tokio::time::timeout(ANSWER, self.call(call, &[])).await {
             Ok(answered) => answered.map(|(answer, _)| answer),
-            Err(_) => Err(node_error(format!("the pod's monitor gives no answer in {ANSWER:?}"))),
+            Err(_) => Err(self.silent()),
         }
+    }
+
+    fn silent(&self) -> CallError {
+        node_error(format!("the pod's monitor, process {}, gives no answer in {ANSWER:?}", self.pid))
     }
 
     async fn call(&self, call: Call, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>), CallError> {
@@ -346,7 +381,7 @@ fn asynchronous(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
 /// For the reactor. The constructor is deprecated because a descriptor's owner might close it early or give out another;
 /// an [`OwnedFd`] does neither, so it is sound here, and the one that replaces it is `unsafe`, which this crate is not.
 #[expect(deprecated)]
-fn register(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn register(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd)
 }
 

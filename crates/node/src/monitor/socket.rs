@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, socketpair, sockopt,
 };
 
 use crate::error::{Error, Result};
@@ -56,4 +56,15 @@ pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| Error::node("socketpair", error))
+}
+
+/// A socket pair for packets from its second end to its first. At most `buffer` bytes wait in it, or as many as the kernel
+/// lets us have.
+pub(super) fn stream_of_packets(buffer: usize) -> Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socket_pair()?;
+    if sockopt::set_socket_send_buffer_size_force(&theirs, buffer).is_err() {
+        // Without CAP_NET_ADMIN it is at most net.core.wmem_max.
+        sockopt::set_socket_send_buffer_size(&theirs, buffer).map_err(|error| Error::node("SO_SNDBUF", error))?;
+    }
+    Ok((ours, theirs))
 }

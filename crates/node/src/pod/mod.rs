@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use corten_host::cgroup::Created;
 use corten_host::network::Attached;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::error::Result;
 use crate::monitor::Monitor;
@@ -62,7 +63,7 @@ pub struct Pod {
     pub slot: Slot<Operation>,
     /// The cgroup directories that were made for it above its containers'.
     cgroup: Mutex<Option<Created>>,
-    state: Mutex<State>,
+    state: watch::Sender<State>,
 }
 
 /// A pod's state.
@@ -149,18 +150,18 @@ impl Pod {
         cgroup: Option<Created>,
         state: State,
     ) -> Self {
-        let (cgroup, state) = (Mutex::new(cgroup), Mutex::new(state));
+        let (cgroup, state) = (Mutex::new(cgroup), watch::Sender::new(state));
         Self { id, config, handler, created_at, timeline: Timeline::default(), slot: Slot::default(), cgroup, state }
     }
 
     /// The state now.
     pub fn state(&self) -> State {
-        lock(&self.state).clone()
+        self.state.borrow().clone()
     }
 
     /// Runs `f` while the state cannot change.
     pub fn with<T>(&self, f: impl FnOnce(&State) -> T) -> T {
-        f(&lock(&self.state))
+        f(&self.state.borrow())
     }
 
     /// Sets the state and records it.
@@ -171,18 +172,28 @@ impl Pod {
     /// Changes the state by `change` (which may decline by returning `None`) and records it, while it cannot change
     /// otherwise. A pod whose record cannot be written does not become ready: the next daemon would undo it.
     pub fn change(&self, node: &Node, change: impl FnOnce(&State) -> Option<State>) -> Result<()> {
-        let mut state = lock(&self.state);
-        let Some(new) = change(&state) else { return Ok(()) };
-        let recorded = self.write_record(node, &new);
-        if recorded.is_ok() || !matches!(new, State::Ready(_)) {
-            *state = new;
-        }
+        let mut recorded = Ok(());
+        self.state.send_if_modified(|state| {
+            let Some(new) = change(state) else { return false };
+            recorded = self.write_record(node, &new);
+            let changed = recorded.is_ok() || !matches!(new, State::Ready(_));
+            if changed {
+                *state = new;
+            }
+            changed
+        });
         recorded
+    }
+
+    /// Resolves when the pod is not ready (any longer).
+    pub async fn unready(&self) {
+        // It fails when the sender is gone, which is this pod's own.
+        let _ = self.state.subscribe().wait_for(|state| !matches!(state, State::Ready(_))).await;
     }
 
     /// Writes the pod's record as it is now.
     pub fn record(&self, node: &Node) -> Result<()> {
-        self.write_record(node, &lock(&self.state))
+        self.write_record(node, &self.state.borrow())
     }
 
     fn write_record(&self, node: &Node, state: &State) -> Result<()> {
@@ -199,7 +210,7 @@ impl Pod {
 
     /// The ready pod's parts.
     pub fn ready(&self) -> Option<Ready> {
-        match &*lock(&self.state) {
+        match &*self.state.borrow() {
             State::Ready(ready) => Some(ready.clone()),
             _ => None,
         }
@@ -207,7 +218,7 @@ impl Pod {
 
     /// What it had when it was ready, also while it is being stopped.
     pub fn parts(&self) -> Option<Ready> {
-        match &*lock(&self.state) {
+        match &*self.state.borrow() {
             State::Ready(ready) | State::Stopping(Some(ready)) => Some(ready.clone()),
             _ => None,
         }

@@ -1,9 +1,11 @@
 //! The CRI's RPCs, a file each: a request is taken apart exhaustively (no `..`: a new field is a compile error until
 //! somebody decides about it), the work is done by the modules that the daemon is made of, the answer is put together.
 
+pub mod attach;
 pub mod container_stats;
 pub mod container_status;
 pub mod create_container;
+pub mod exec;
 pub mod exec_sync;
 pub mod image_fs_info;
 pub mod image_status;
@@ -14,6 +16,7 @@ pub mod list_pod_sandbox;
 pub mod load_image;
 pub mod pod_sandbox_status;
 pub mod pod_timeline;
+pub mod port_forward;
 pub mod pull_image;
 pub mod remove_container;
 pub mod remove_image;
@@ -30,6 +33,7 @@ mod container_message;
 mod image_message;
 mod pod_message;
 mod stats_message;
+mod streams;
 
 use std::collections::BTreeMap;
 
