@@ -61,5 +61,15 @@ pub async fn open<S>(
         (Err(client::Error::Refused { .. }), Some(second)) => attempt(second).await?,
         (result, _) => result,
     };
-    result.map_err(|error| Error::condition(what, error.to_string()))
+    result.map_err(|error| Error::condition(what, explain(way.choice, &error)))
+}
+
+fn explain(choice: Choice, error: &client::Error) -> String {
+    match error {
+        client::Error::Refused { status, .. } if choice == Choice::Websocket => {
+            format!("the streaming server refuses WebSocket ({status}); --transport spdy may work")
+        }
+        client::Error::Refused { status, body } if body.is_empty() => format!("the streaming server answered {status}"),
+        error => error.to_string(),
+    }
 }

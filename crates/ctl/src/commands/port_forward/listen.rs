@@ -79,12 +79,17 @@ pub(super) fn accept(listeners: Vec<Listener>) -> mpsc::Receiver<(TcpStream, u16
     for Listener { listener, address, remote } in listeners {
         let sender = sender.clone();
         tokio::spawn(async move {
-            while let Ok(permit) = sender.reserve().await {
-                match listener.accept().await {
-                    Ok((stream, _)) => permit.send((stream, remote, address.port())),
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = sender.closed() => return,
+                };
+                match accepted {
+                    Ok((stream, _)) => {
+                        let _ = sender.send((stream, remote, address.port())).await;
+                    }
                     Err(error) => {
                         output::note(&format!("accept on {address}: {error}"));
-                        drop(permit);
                         tokio::time::sleep(REST).await;
                     }
                 }
@@ -130,13 +135,15 @@ mod tests {
 
     #[tokio::test]
     async fn connections_come_with_their_ports() {
-        let listeners = all(&[Address::Localhost], &ports(":53")).await.unwrap();
-        let address = listeners[0].address;
+        let addresses = ["127.0.0.1", "127.0.0.2"].map(|ip| ip.parse().unwrap());
+        let listeners = all(&addresses, &ports(":53")).await.unwrap();
+        let bound: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
         let mut accepted = accept(listeners);
-        let client = TcpStream::connect(address).await.unwrap();
-        let (stream, remote, local) = accepted.recv().await.unwrap();
-        assert_eq!((remote, local), (53, address.port()));
-        assert_eq!(stream.peer_addr().unwrap(), client.local_addr().unwrap());
-        drop(accepted);
+        for address in [bound[0], bound[0], bound[1], bound[0]] {
+            let client = TcpStream::connect(address).await.unwrap();
+            let (stream, remote, local) = accepted.recv().await.unwrap();
+            assert_eq!((remote, local), (53, address.port()));
+            assert_eq!(stream.peer_addr().unwrap(), client.local_addr().unwrap());
+        }
     }
 }
