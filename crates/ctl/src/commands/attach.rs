@@ -1,10 +1,11 @@
 //! `corten attach`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use corten_cri::v1;
 use corten_streaming::{client, remote_command::Outcome};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::{
     exec::{LOST, detached, exit_code, signalled, wanted},
@@ -21,6 +22,11 @@ use crate::{
     runtime::Runtime,
     table::short_id,
 };
+
+/// How long a container whose streams have ended may take until its status says that it has.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is asked for.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Connects to a container until it ends, and exits as it does.
 pub async fn run(runtime: &Runtime, args: Attach) -> Result<ExitCode, Error> {
@@ -49,10 +55,19 @@ pub async fn run(runtime: &Runtime, args: Attach) -> Result<ExitCode, Error> {
     }
 }
 
-/// The exit code of a container that has ended, if the runtime still knows it.
+/// The exit code of a container that has ended, if the runtime knows it soon.
 async fn ended(runtime: &Runtime, id: &str) -> Option<ExitCode> {
-    let status = runtime.container_status(id, false).await.ok()?.status?;
-    (status.state() == v1::ContainerState::ContainerExited).then(|| exit_code(status.exit_code))
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let status = runtime.container_status(id, false).await.ok()?.status?;
+        if status.state() == v1::ContainerState::ContainerExited {
+            return Some(exit_code(status.exit_code));
+        }
+        if Instant::now() >= patience {
+            return None;
+        }
+        sleep(INTERVAL).await;
+    }
 }
 
 /// Whether a container has a terminal: what its status says, else what the flag does.
