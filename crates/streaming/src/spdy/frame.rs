@@ -12,7 +12,7 @@ use crate::stream::CHUNK;
 
 mod encode;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(super) use encode::data_header;
 

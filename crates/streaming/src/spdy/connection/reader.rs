@@ -1,6 +1,7 @@
 //! What comes.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -22,6 +23,9 @@ const ROOM: usize = 32 * 1024;
 /// Pieces of fewer bytes are copied out of the buffer they came in: otherwise a byte that nobody takes would hold all of
 /// its buffer.
 const COPIED: usize = 16 * 1024;
+
+/// How long it is waited for the bytes before the other end's end to be taken.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why nothing more is read.
 #[derive(Debug)]
@@ -166,7 +170,13 @@ impl<'a> Reader<'a> {
         tokio::select! {
             biased;
             output = waited_for => Ok(output),
-            () = peer::gone(self.peer) => Err(Ended::Closed),
+            () = gone(self.peer) => Err(Ended::Closed),
         }
     }
+}
+
+/// Resolves when the other end is gone, but not while what it sent is still being taken.
+async fn gone(peer: Option<&Peer>) {
+    tokio::time::sleep(PATIENCE).await;
+    peer::gone(peer).await;
 }

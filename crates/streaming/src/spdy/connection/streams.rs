@@ -175,7 +175,6 @@ impl Streams {
     pub(super) fn last_of_theirs(&self) -> u32 {
         self.table().theirs
     }
-
 }
 
 impl Table {
