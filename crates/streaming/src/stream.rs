@@ -1,9 +1,10 @@
 //! The streams of a multiplexed connection, whatever multiplexes them.
 //!
-//! A connection's driver (SPDY's or WebSocket's) is one task. It takes [`Command`]s from a short queue and writes them, and
-//! it hands what it reads to the streams' [`Inlet`]s. Memory is bounded both ways: outwards by the queue, whose senders
-//! wait; inwards by a [`Budget`] that all streams of the connection share. When the budget is used up, the connection is
-//! not read any more until somebody takes what has come: neither protocol, as Kubernetes speaks it, has flow control of its own.
+//! A connection's driver (SPDY's or WebSocket's) is one task. It takes commands from a short queue and writes them, and it
+//! hands what it reads to the streams' inlets. Memory is bounded both ways: outwards by the queue, whose senders wait;
+//! inwards by a budget ([`BUDGET`]) that all streams of the connection share. When the budget is used up, the connection is
+//! not read any more until somebody takes what has come: neither protocol, as Kubernetes speaks it, has flow control of
+//! its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,7 +129,10 @@ impl Budget {
 #[derive(Debug)]
 enum Piece {
     /// Counted in the budget until they are taken.
-    Data { bytes: Bytes, _counted: OwnedSemaphorePermit },
+    Data {
+        bytes: Bytes,
+        _counted: OwnedSemaphorePermit,
+    },
     End,
 }
 

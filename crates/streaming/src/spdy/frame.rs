@@ -41,8 +41,6 @@ const WINDOW_UPDATE: u16 = 9;
 
 /// Why a stream is reset: 2.6.3.
 pub mod reset {
-    /// Something about this stream is against the protocol.
-    pub const PROTOCOL_ERROR: u32 = 1;
     /// There is no such stream.
     pub const INVALID_STREAM: u32 = 2;
     /// The stream is not wanted; nothing was done about it.

@@ -14,8 +14,11 @@ mod tests;
 /// The most bytes of a block, uncompressed.
 pub const BLOCK_LIMIT: usize = 64 * 1024;
 
-/// The most names in a block.
-pub const NAMES_LIMIT: usize = 128;
+/// The most headers in a block: every value counts.
+pub const HEADERS_LIMIT: usize = 128;
+
+/// The most bytes of a name. It is kept once for each of its values.
+pub const NAME_LIMIT: usize = 256;
 
 /// The most bytes, uncompressed, of a block that is sent: so that no frame is longer than what either end takes.
 const SEND_LIMIT: usize = 8 * 1024;
@@ -38,15 +41,18 @@ pub enum BlockError {
     /// It is longer than [`BLOCK_LIMIT`].
     #[error("a header block of more than {BLOCK_LIMIT} bytes")]
     TooLong,
-    /// It has more names than [`NAMES_LIMIT`].
-    #[error("a header block with {0} names")]
-    TooMany(u32),
+    /// It has more headers than [`HEADERS_LIMIT`].
+    #[error("a header block with {0} headers or more")]
+    TooMany(usize),
     /// It ends before what it says it holds, or after.
     #[error("a header block with {0} bytes that does not hold what it says")]
     Length(usize),
     /// A name with nothing in it.
     #[error("a header without a name")]
     Nameless,
+    /// A name longer than [`NAME_LIMIT`].
+    #[error("a header name of {0} bytes")]
+    LongName(usize),
     /// A name that is not of visible lower-case ASCII.
     #[error("the header name {0:?}")]
     Name(String),
@@ -143,8 +149,8 @@ impl Decompressor {
 fn parse(block: &[u8]) -> Result<Headers, BlockError> {
     let short = || BlockError::Length(block.len());
     let (count, mut rest) = block.split_first_chunk::<4>().ok_or_else(short)?;
-    let count = u32::from_be_bytes(*count);
-    if usize::try_from(count).is_ok_and(|count| count > NAMES_LIMIT) {
+    let count = usize::try_from(u32::from_be_bytes(*count)).unwrap_or(usize::MAX);
+    if count > HEADERS_LIMIT {
         return Err(BlockError::TooMany(count));
     }
     let mut pairs: Vec<(String, String)> = Vec::new();
@@ -155,22 +161,29 @@ fn parse(block: &[u8]) -> Result<Headers, BlockError> {
             return Err(BlockError::Twice(name));
         }
         let value = str::from_utf8(value).map_err(|_| BlockError::Value(name.clone()))?;
-        pairs.extend(value.split('\0').map(|value| (name.clone(), value.to_owned())));
+        for value in value.split('\0') {
+            pairs.push((name.clone(), value.to_owned()));
+            if pairs.len() > HEADERS_LIMIT {
+                return Err(BlockError::TooMany(pairs.len()));
+            }
+        }
     }
     if rest.is_empty() { Ok(Headers(pairs)) } else { Err(short()) }
 }
 
 fn name(bytes: &[u8]) -> Result<String, BlockError> {
-    let name = String::from_utf8_lossy(bytes).into_owned();
-    match is_name(&name) {
-        _ if name.is_empty() => Err(BlockError::Nameless),
-        true => Ok(name),
-        false => Err(BlockError::Name(name)),
-    }
+    let name = String::from_utf8_lossy(bytes);
+    check(&name)?;
+    Ok(name.into_owned())
 }
 
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase())
+fn check(name: &str) -> Result<(), BlockError> {
+    match name.len() {
+        0 => Err(BlockError::Nameless),
+        length if length > NAME_LIMIT => Err(BlockError::LongName(length)),
+        _ if name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()) => Ok(()),
+        _ => Err(BlockError::Name(name.to_owned())),
+    }
 }
 
 /// What comes after its length.
@@ -219,11 +232,12 @@ impl Compressor {
 }
 
 fn plain(headers: &Headers) -> Result<Vec<u8>, BlockError> {
+    if headers.0.len() > HEADERS_LIMIT {
+        return Err(BlockError::TooMany(headers.0.len()));
+    }
     let mut values: Vec<(&str, String)> = Vec::new();
     for (name, value) in headers.iter() {
-        if !is_name(name) {
-            return Err(BlockError::Name(name.to_owned()));
-        }
+        check(name)?;
         match values.iter_mut().find(|(known, _)| *known == name) {
             Some((_, several)) => {
                 several.push('\0');
@@ -232,11 +246,7 @@ fn plain(headers: &Headers) -> Result<Vec<u8>, BlockError> {
             None => values.push((name, value.to_owned())),
         }
     }
-    let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
-    if values.len() > NAMES_LIMIT {
-        return Err(BlockError::TooMany(count));
-    }
-    let mut plain = count.to_be_bytes().to_vec();
+    let mut plain = u32::try_from(values.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
     for text in values.iter().flat_map(|(name, value)| [*name, value.as_str()]) {
         plain.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
         plain.extend(text.as_bytes());

@@ -57,7 +57,7 @@ fn what_cannot_be_is_an_error() {
         ([short.clone(), vec![0]].concat(), BlockError::Length(whole + 1)),
         (vec![0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff], BlockError::Length(8)),
         (vec![0, 0, 0, 129], BlockError::TooMany(129)),
-        (vec![0xff; 4], BlockError::TooMany(u32::MAX)),
+        (vec![0xff; 4], BlockError::TooMany(0xffff_ffff)),
         (plain_of(&[(b"", b"value")]), BlockError::Nameless),
         (plain_of(&[(b"Name", b"value")]), BlockError::Name("Name".into())),
         (plain_of(&[(b"a b", b"value")]), BlockError::Name("a b".into())),
@@ -97,11 +97,23 @@ fn a_block_has_a_limit() {
 }
 
 #[test]
+fn a_short_block_does_not_become_long_headers() {
+    let values = |count: usize| "\0".repeat(count - 1);
+    let long = "n".repeat(NAME_LIMIT);
+    let headers = read(&plain_of(&[(long.as_bytes(), values(HEADERS_LIMIT).as_bytes())])).unwrap();
+    assert_eq!(headers.iter().count(), HEADERS_LIMIT);
+    let many = read(&plain_of(&[(b"n", b"1"), (long.as_bytes(), values(32 * 1024).as_bytes())]));
+    assert_eq!(many, Err(BlockError::TooMany(HEADERS_LIMIT + 1)));
+    let longer = "n".repeat(NAME_LIMIT + 1);
+    assert_eq!(read(&plain_of(&[(longer.as_bytes(), b"")])), Err(BlockError::LongName(NAME_LIMIT + 1)));
+}
+
+#[test]
 fn what_would_not_be_taken_is_not_sent() {
     let mut compressor = Compressor::new().unwrap();
-    assert_eq!(compressor.write(&Headers::from_iter([("", "")])), Err(BlockError::Name(String::new())));
+    assert_eq!(compressor.write(&Headers::from_iter([("", "")])), Err(BlockError::Nameless));
     assert_eq!(compressor.write(&Headers::from_iter([("a", "b".repeat(SEND_LIMIT))])), Err(BlockError::TooLong));
-    let many = (0..=NAMES_LIMIT).map(|number| (number.to_string(), ""));
+    let many = (0..=HEADERS_LIMIT).map(|number| (number.to_string(), ""));
     assert_eq!(compressor.write(&many.collect()), Err(BlockError::TooMany(129)));
     // And none of that has been written.
     let headers = Headers::from_iter([("a", "b")]);
