@@ -8,6 +8,7 @@ mod pongs;
 mod reader;
 mod writer;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,16 +80,20 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (ended, writes) = tokio::select! {
-        ended = reader.run() => (ended, true),
-        written = writer.run(commands) => match written {
-            Ok(()) => {
-                reader.end(false);
-                return reader.await_close().await;
-            }
-            // What the other end sent before it stopped reading can still be read.
-            Err(_) => (reader.run().await, false),
-        },
+    let read = {
+        let mut reading = pin!(reader.run());
+        tokio::select! {
+            ended = &mut reading => Some((ended, true)),
+            written = writer.run(commands) => match written {
+                Ok(()) => None,
+                // What the other end sent before it stopped reading can still be read.
+                Err(_) => Some((reading.await, false)),
+            },
+        }
+    };
+    let Some((ended, writes)) = read else {
+        reader.end(false);
+        return reader.await_close().await;
     };
     reader.end(matches!(&ended, Ended::Closed(close) if close.as_ref().is_none_or(Close::is_clean)));
     if !writes {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::peer::Peer;
-use crate::stream::{Closing, Gone};
+use crate::stream::{BUDGET, Closing, Gone};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
@@ -116,13 +116,20 @@ async fn a_close_does_not_tear_the_message_that_is_being_sent() {
 
 #[tokio::test]
 async fn what_the_other_end_said_before_it_stopped_reading_is_read() {
-    let (mut wire, _connection, mut halves) = Wire::to_client(V4, 2);
-    wire.send(Opcode::Binary, b"\x01status").await;
+    let (theirs, ours) = duplex(2 * BUDGET);
+    let (_connection, mut halves) = channels(ours, None, Role::Client, V4, 2);
+    let mut wire = Wire::of(theirs, Role::Server);
+    let mut message = vec![7; BUDGET + 1];
+    message[0] = 1;
+    wire.send(Opcode::Binary, &message).await;
     wire.send(Opcode::Close, b"\x03\xe8").await;
     drop(wire);
     while halves[0].1.send(vec![0; 1000].into()).await.is_ok() {}
-    assert_eq!(next(&mut halves[1].0).await, b"status");
-    assert_eq!(halves[1].0.next().await, Ok(None));
+    let mut all = 0;
+    while let Some(bytes) = halves[1].0.next().await.unwrap() {
+        all += bytes.len();
+    }
+    assert_eq!(all, BUDGET);
 }
 
 #[tokio::test]
@@ -135,6 +142,23 @@ async fn a_client_that_vanishes_behind_unread_bytes_is_noticed() {
     let mut message = BytesMut::new();
     append(&mut message, Opcode::Binary, Some([0; 4]), &[&vec![0; 512 * 1024]]);
     client.write_all(&message).await.unwrap();
+    drop(client);
+    connection.ended().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_hears_why_it_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let (mut connection, _halves) = channels(server, None, Role::Server, V4, 1);
+    let mut messages = BytesMut::new();
+    append(&mut messages, Opcode::Binary, Some([0; 4]), &[b"\x01x"]);
+    append(&mut messages, Opcode::Binary, Some([0; 4]), &[&vec![0; 8 << 20]]);
+    client.write_all(&messages).await.unwrap();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).await.unwrap();
+    assert!(all.ends_with(b"\x03\xeathere is no channel 1"));
     drop(client);
     connection.ended().await;
 }
