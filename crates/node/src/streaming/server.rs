@@ -161,8 +161,6 @@ where
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
-    // One request is all that a client has.
-    http.keep_alive(false);
     http.serve_connection(TokioIo::new(io), service).with_upgrades().await.map_err(|error| error.to_string())?;
     let session = lock(&agreed).take();
     match session {
