@@ -1,5 +1,9 @@
 //! `corten`, the command line, against the real daemon.
 
+mod port_forward;
+mod streams;
+mod terminal;
+
 use std::{
     fs,
     io::Read,
