@@ -53,6 +53,9 @@ impl Scanner {
 
     /// The next piece. What comes after the keys is dropped.
     pub fn scan(&mut self, input: &[u8]) -> Typed {
+        if self.keys.0.is_empty() {
+            return Typed::Bytes(input.to_vec());
+        }
         let mut send = Vec::with_capacity(input.len());
         for byte in input {
             self.step(*byte, &mut send);
@@ -72,6 +75,10 @@ impl Scanner {
 
     /// Of what is kept and the new byte, keeps as much as can still become the keys and lets go of what is before that.
     fn step(&mut self, byte: u8, send: &mut Vec<u8>) {
+        if self.kept == 0 && self.keys.0.first() != Some(&byte) {
+            send.push(byte);
+            return;
+        }
         let mut pending = self.rest();
         pending.push(byte);
         while !self.keys.0.starts_with(&pending) {
