@@ -93,7 +93,9 @@ where
     };
     let Some((ended, writes)) = read else {
         reader.end(false);
-        return reader.await_close().await;
+        reader.await_close().await;
+        let _ = writer.shutdown().await;
+        return;
     };
     reader.end(matches!(&ended, Ended::Closed(close) if close.as_ref().is_none_or(Close::is_clean)));
     if !writes {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, sleep_until};
 
 use super::demultiplexer::{Demultiplexer, Event, Violation};
 use super::pongs::Pongs;
@@ -14,7 +15,7 @@ use crate::peer::{Peer, gone};
 use crate::stream::{CHUNK, Inlet};
 use crate::websocket::frame::Close;
 
-/// How often this end says that it is alive while it does not read. client-go gives up after a minute without a pong, and
+/// How often this end says that it is alive while others make it wait. client-go gives up after a minute without a pong, and
 /// its pings are behind what is not being read.
 const ALIVE: Duration = Duration::from_secs(5);
 
@@ -39,6 +40,8 @@ pub(super) struct Reader<R> {
     /// By channel; none where the other end has said its last word.
     inlets: Vec<Option<Inlet>>,
     pongs: Arc<Pongs>,
+    /// When this end says next that it is alive, if it waits then.
+    due: Instant,
 }
 
 /// An [`Event`] that outlives the buffer.
@@ -59,7 +62,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         pongs: Arc<Pongs>,
     ) -> Self {
         let inlets = inlets.into_iter().map(Some).collect();
-        Self { io, peer, buffer: vec![0; CHUNK].into(), unread: 0..0, demultiplexer, inlets, pongs }
+        Self {
+            io,
+            peer,
+            buffer: vec![0; CHUNK].into(),
+            unread: 0..0,
+            demultiplexer,
+            inlets,
+            pongs,
+            due: Instant::now() + ALIVE,
+        }
     }
 
     /// Reads to the end. Can be cancelled: what it was about to hand over is lost, then.
@@ -150,14 +162,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             biased;
             () = inlet.push(bytes) => true,
             () = gone(self.peer.as_ref()) => false,
-            never = say_alive(&self.pongs) => match never {},
+            never = say_alive(&mut self.due, &self.pongs) => match never {},
         }
     }
 }
 
-async fn say_alive(pongs: &Pongs) -> Infallible {
+/// Waits that are short, but many, make pings come late too: what is due is due whenever there is a wait.
+async fn say_alive(due: &mut Instant, pongs: &Pongs) -> Infallible {
     loop {
-        tokio::time::sleep(ALIVE).await;
+        sleep_until(*due).await;
         pongs.unasked();
+        *due = Instant::now() + ALIVE;
     }
 }

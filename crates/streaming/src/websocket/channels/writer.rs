@@ -65,6 +65,11 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(super) async fn close(&mut self, close: Option<&Close>) -> io::Result<()> {
         self.frame(Opcode::Close, &[], close.map(Close::payload).unwrap_or_default().into())?;
         self.flush().await?;
+        self.shutdown().await
+    }
+
+    /// Closes the socket for writing, as TLS wants it.
+    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
         self.io.shutdown().await
     }
 

@@ -3,7 +3,7 @@ use crate::stream::{BUDGET, CHUNK};
 use crate::websocket::frame::Header;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// What duplex() holds one way, and what a driver has read and not handed over.
 const UNDERWAY: usize = 4096 + CHUNK;
@@ -60,6 +60,30 @@ async fn a_channel_that_nobody_reads_stops_the_client_who_hears_that_the_server_
         // And it goes on when somebody does.
         assert!(!next(&mut halves[0].0).await.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_hears_that_a_server_lives_whose_waits_are_short_but_many() {
+    let (wire, _connection, mut halves) = Wire::to_server(V4, 1);
+    let Wire { io, mut decoder, .. } = wire;
+    let (mut read, mut write) = tokio::io::split(io);
+    tokio::spawn(async move {
+        let mut frame = BytesMut::new();
+        append(&mut frame, Opcode::Binary, Some([0; 4]), &[&[0; CHUNK]]);
+        while write.write_all(&frame).await.is_ok() {}
+    });
+    let taking = tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(4)).await;
+            next(&mut halves[0].0).await;
+        }
+    });
+    let mut pong = [0; 2];
+    let begun = Instant::now();
+    read.read_exact(&mut pong).await.unwrap();
+    assert_eq!(decoder.next(&mut &mut pong[..]), Ok(Some(Frame::Pong(Bytes::new()))));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    taking.abort();
 }
 
 #[tokio::test]
