@@ -32,8 +32,8 @@ pub struct Exec {
     /// Give the command a terminal.
     #[arg(short, long)]
     pub tty: bool,
-    /// The keys that end the session without ending the command: characters or ctrl-X, with commas between; "" for none.
-    /// They need -i, -t and a terminal.
+    /// The keys that end the session: characters or ctrl-X, with commas between; "" for none. They need -i, -t and a
+    /// terminal. What becomes of a command without its session is up to the runtime.
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     pub detach_keys: DetachKeys,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct Attach {
     /// The container has a terminal. Only asked when the runtime does not say.
     #[arg(short, long)]
     pub tty: bool,
-    /// The keys that end the session without ending the container: characters or ctrl-X, with commas between; "" for
+    /// The keys that end the session and leave the container running: characters or ctrl-X, with commas between; "" for
     /// none. They need -i and terminals at both ends.
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     pub detach_keys: DetachKeys,

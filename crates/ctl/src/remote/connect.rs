@@ -141,7 +141,16 @@ fn uri_host(uri: &Uri) -> &str {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_url_panics(url in "(https?://)?[\\[\\]a-z0-9:@/?#%.]{0,30}") {
+            let _ = Target::parse(&url);
+        }
+    }
 
     #[test]
     fn urls_say_where_to_connect_to() {

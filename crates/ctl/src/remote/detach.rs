@@ -145,6 +145,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_keys_panic(text in ".{0,12}|(ctrl-.,?){0,3}") {
+            let _ = DetachKeys::from_str(&text);
+        }
+
         /// Against the plain search in everything that was typed.
         #[test]
         fn nothing_is_lost_and_the_first_keys_are_found(

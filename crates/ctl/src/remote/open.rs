@@ -1,13 +1,17 @@
 //! Which transport a session is spoken over.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use corten_streaming::client::{self, Transport};
 use http::Uri;
+use tokio::time::timeout;
 
 use super::connect::{Stream, Target};
 use crate::error::Error;
+
+/// How long a server may take to open the streams.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which transports to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -54,7 +58,8 @@ pub async fn open<S>(
     let attempt = async |transport| {
         let target = Target::parse(&url().await?)?;
         let stream = target.connect(way.ca.as_deref()).await?;
-        Ok::<_, Error>(start(stream, target.uri, transport).await)
+        let started = timeout(PATIENCE, start(stream, target.uri, transport)).await;
+        started.map_err(|_| Error::condition(what, "the streaming server does not answer"))
     };
     let (first, second) = way.choice.transports();
     let result = match (attempt(first).await?, second) {
@@ -71,5 +76,69 @@ fn explain(choice: Choice, error: &client::Error) -> String {
         }
         client::Error::Refused { status, body } if body.is_empty() => format!("the streaming server answered {status}"),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::cell::Cell;
+
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    /// Refuses every upgrade that is asked of it; what each asks for.
+    async fn refuse(listener: TcpListener, times: usize) -> Vec<String> {
+        let mut asked = Vec::new();
+        for _ in 0..times {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                assert_ne!(stream.read_line(&mut request).await.unwrap(), 0);
+            }
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            asked.push(request.to_ascii_lowercase());
+        }
+        asked
+    }
+
+    /// Opens a session with a server that refuses it; the error, what the server was asked, and the number of URLs.
+    async fn refused(choice: Choice, times: usize) -> (String, Vec<String>, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server: JoinHandle<_> = tokio::spawn(refuse(listener, times));
+        let urls = Cell::new(0);
+        let url = async || {
+            urls.set(urls.get() + 1);
+            Ok(format!("http://{address}/token{}", urls.get()))
+        };
+        let start = async |io, uri, transport| client::port_forward(io, &uri, transport).await;
+        let error = open("try", &Way { choice, ca: None }, url, start).await.unwrap_err().to_string();
+        (error, server.await.unwrap(), urls.get())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_websocket_is_asked_for_spdy_at_a_new_url() {
+        let (error, asked, urls) = refused(Choice::Auto, 2).await;
+        assert_eq!(error, "try: the streaming server answered 403 Forbidden");
+        assert!(asked[0].starts_with("get /token1 ") && asked[0].contains("upgrade: websocket\r\n"), "{asked:?}");
+        assert!(asked[1].starts_with("post /token2 ") && asked[1].contains("upgrade: spdy/3.1\r\n"), "{asked:?}");
+        assert_eq!(urls, 2);
+    }
+
+    #[tokio::test]
+    async fn a_transport_that_was_chosen_is_the_only_one() {
+        let (error, asked, urls) = refused(Choice::Websocket, 1).await;
+        assert!(error.contains("refuses WebSocket (403 Forbidden); --transport spdy may work"), "{error}");
+        assert_eq!((asked.len(), urls), (1, 1));
+        let (_, asked, urls) = refused(Choice::Spdy, 1).await;
+        assert!(asked[0].starts_with("post "), "{asked:?}");
+        assert_eq!(urls, 1);
     }
 }

@@ -65,7 +65,22 @@ impl Address {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,12}|[0-9:]{0,12}") {
+            let _ = Ports::from_str(&text);
+        }
+
+        #[test]
+        fn pairs_are_themselves(local: u16, remote in 1..=u16::MAX) {
+            let ports: Ports = format!("{local}:{remote}").parse().unwrap();
+            prop_assert_eq!((ports.local, ports.remote.get()), (local, remote));
+        }
+    }
 
     #[test]
     fn ports_are_written_as_for_kubectl() {

@@ -164,7 +164,7 @@ fn a_shell_has_the_terminals_size_and_keys() {
 }
 
 #[test]
-fn the_detach_keys_end_the_session_and_not_the_command() {
+fn the_detach_keys_end_the_session() {
     lab::test(Setup::default(), async |lab| {
         idle(lab).await;
         let detached = |(status, shown): (ExitStatus, String)| {
