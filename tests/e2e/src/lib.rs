@@ -15,6 +15,7 @@ pub mod pods;
 pub mod programs;
 pub mod registry;
 pub mod static_server;
+pub mod streaming;
 
 /// Makes a test of each function, once for each launcher: the built-in one (`corten::name`) and runc (`runc::name`). The
 /// functions take the [`daemon::Setup`] to start from.
