@@ -207,3 +207,26 @@ fn lines_are_answered_one_by_one() {
         talk.await.unwrap();
     });
 }
+
+#[test]
+fn a_streaming_server_with_tls_is_trusted_by_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let extra = format!("[streaming]\ntls_cert = {certificate:?}\ntls_key = {key:?}\n");
+    lab::test(Setup { extra, ..Setup::default() }, async move |lab| {
+        demo(lab, |image| pods::sleeper("idle", image)).await;
+        let ca = certificate.display().to_string();
+        for transport in TRANSPORTS {
+            let exec = ["exec", "-i", "--transport", transport, "--tls-ca", &ca, "demo/idle", "cat"];
+            assert_eq!(output_of(lab, &exec, b"hello").await.stdout, b"hello");
+        }
+        let error = fail(lab, &["exec", "demo/idle", "true"]).await;
+        assert!(error.contains("TLS with the streaming server 127.0.0.1:") && error.contains("--tls-ca"), "{error}");
+        let error = fail(lab, &["exec", "--tls-ca", "/no/such.pem", "demo/idle", "true"]).await;
+        assert!(error.contains("/no/such.pem"), "{error}");
+        drop(directory);
+    });
+}
