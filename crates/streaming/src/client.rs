@@ -223,7 +223,7 @@ where
         Transport::WebSocket => PORT_FORWARD_TUNNEL,
     };
     let (io, headers) = upgrade(io, uri, transport, &[name]).await?;
-    if !chosen(&headers, transport).is_none_or(|chosen| chosen == name) {
+    if chosen(&headers, transport).is_some_and(|chosen| chosen != name) {
         return Err(Error::Protocol(format!("does not speak {name}")));
     }
     let (connection, opener) = match transport {

@@ -29,10 +29,13 @@ impl Peer {
         matches!(poll(&mut polled, Some(&now)), Ok(1..))
     }
 
-    /// Resolves when it has.
+    /// Resolves when it has, but not at once: while what it sent before is being taken, there is no hurry.
     pub async fn gone(&self) {
-        while !self.is_gone() {
+        loop {
             tokio::time::sleep(INTERVAL).await;
+            if self.is_gone() {
+                return;
+            }
         }
     }
 }

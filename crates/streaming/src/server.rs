@@ -30,6 +30,9 @@ const ACCEPTED_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-strea
 /// An answer, with a text if it is a refusal.
 pub type Answer = Response<Full<Bytes>>;
 
+/// An answer that says why not.
+pub type Refusal = Box<Answer>;
+
 /// Why there is no session after an upgrade that was answered well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -59,7 +62,7 @@ enum CommandTransport {
 ///
 /// # Errors
 /// The answer that says why not: the wrong method, no upgrade, or no protocol in common.
-pub fn remote_command(request: &mut Request<Incoming>, wanted: Wanted) -> Result<(Answer, RemoteCommand), Answer> {
+pub fn remote_command(request: &mut Request<Incoming>, wanted: Wanted) -> Result<(Answer, RemoteCommand), Refusal> {
     let (answer, transport) = match transport(request)? {
         Transport::Spdy => {
             let offered = listed(request.headers(), &STREAM_PROTOCOL);
@@ -115,7 +118,7 @@ enum ForwardTransport {
 ///
 /// # Errors
 /// The answer that says why not: the wrong method, no upgrade, no protocol in common, no ports.
-pub fn port_forward(request: &mut Request<Incoming>, ports: &[u16]) -> Result<(Answer, PortForward), Answer> {
+pub fn port_forward(request: &mut Request<Incoming>, ports: &[u16]) -> Result<(Answer, PortForward), Refusal> {
     let (answer, transport) = match transport(request)? {
         Transport::Spdy => {
             let offered = listed(request.headers(), &STREAM_PROTOCOL);
@@ -174,7 +177,7 @@ enum Transport {
     WebSocket { accept: String },
 }
 
-fn transport(request: &Request<Incoming>) -> Result<Transport, Answer> {
+fn transport(request: &Request<Incoming>) -> Result<Transport, Refusal> {
     if !matches!(*request.method(), Method::GET | Method::POST) {
         let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
@@ -238,7 +241,7 @@ fn switching(to: &'static str) -> Answer {
     answer
 }
 
-fn nothing_in_common(offered: &[String], supported: &[&'static str]) -> Answer {
+fn nothing_in_common(offered: &[String], supported: &[&'static str]) -> Refusal {
     let why = format!("unable to upgrade: the client offers {offered:?}, this server has {supported:?}");
     let mut answer = refusal(StatusCode::FORBIDDEN, &why);
     for name in supported {
@@ -248,8 +251,8 @@ fn nothing_in_common(offered: &[String], supported: &[&'static str]) -> Answer {
 }
 
 /// A refusal with its reason as text. It is the last answer on its connection.
-pub fn refusal(status: StatusCode, why: &str) -> Answer {
-    let mut answer = Answer::new(Full::from(format!("{why}\n")));
+pub fn refusal(status: StatusCode, why: &str) -> Refusal {
+    let mut answer = Box::new(Answer::new(Full::from(format!("{why}\n"))));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Accept { stream: u32 },
     /// A stream is opened (SPDY). Both ends of it come back.
     Open { headers: Vec<(String, String)>, opened: oneshot::Sender<(Incoming, Outgoing)> },
-    /// An answer to a ping, or (WebSocket) an unasked one.
+    /// An answer to a ping (SPDY).
     Pong(Bytes),
     /// Everything before this is written; then the connection is closed, for this reason.
     Close(Closing),

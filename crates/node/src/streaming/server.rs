@@ -181,7 +181,7 @@ fn begin(node: &Node, mut request: http::Request<Incoming>) -> (Answer, Option<A
     let parts = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let Some(wanted) = parts.and_then(|(kind, token)| node.streaming.tokens.take(kind, token)) else {
         let why = "there is no such session: a URL is good for one minute and one use";
-        return (refusal(StatusCode::NOT_FOUND, why), None);
+        return (*refusal(StatusCode::NOT_FOUND, why), None);
     };
     let agreed = match &wanted {
         Request::Exec { wanted: streams, .. } | Request::Attach { wanted: streams, .. } => {
@@ -197,7 +197,7 @@ fn begin(node: &Node, mut request: http::Request<Incoming>) -> (Answer, Option<A
         Ok((answer, session)) => (answer, Some(session)),
         Err(refused) => {
             tracing::info!(status = %refused.status(), "a client for streams is refused");
-            (refused, None)
+            (*refused, None)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What comes.
 
+use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::streams::{Destination, Opened, Streams};
 use super::{Offer, Unanswered};
-use crate::peer::{self, Peer};
+use crate::peer::{Peer, gone};
 use crate::spdy::frame::{Decoder, Frame, FrameError, reset};
 use crate::spdy::header_block::{BlockError, Decompressor, Headers};
 use crate::stream::Command;
@@ -24,8 +25,11 @@ const ROOM: usize = 32 * 1024;
 /// its buffer.
 const COPIED: usize = 16 * 1024;
 
-/// How long it is waited for the bytes before the other end's end to be taken.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How often something is sent while nothing is read.
+const KNOCK: Duration = Duration::from_secs(5);
+
+/// A ping that a client could have sent, and never does: as an answer it means nothing to it.
+const NEVER_ASKED: u32 = u32::MAX;
 
 /// Why nothing more is read.
 #[derive(Debug)]
@@ -171,12 +175,17 @@ impl<'a> Reader<'a> {
             biased;
             output = waited_for => Ok(output),
             () = gone(self.peer) => Err(Ended::Closed),
+            never = knock(&self.commands), if self.peer.is_some() => match never {},
         }
     }
 }
 
-/// Resolves when the other end is gone, but not while what it sent is still being taken.
-async fn gone(peer: Option<&Peer>) {
-    tokio::time::sleep(PATIENCE).await;
-    peer::gone(peer).await;
+/// Sends a client something now and then. If it has gone, its end may be behind bytes that its kernel has no way to send as
+/// long as nothing is read; but to what comes for it, its kernel answers with a reset.
+async fn knock(commands: &mpsc::Sender<Command>) -> Infallible {
+    loop {
+        tokio::time::sleep(KNOCK).await;
+        // While the queue is full, something is being sent anyway.
+        let _ = commands.try_send(Command::Pong(Bytes::copy_from_slice(&NEVER_ASKED.to_be_bytes())));
+    }
 }

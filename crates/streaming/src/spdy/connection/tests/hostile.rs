@@ -188,3 +188,20 @@ async fn a_client_that_leaves_while_its_bytes_are_not_taken_is_noticed() {
     assert!(left > BUDGET / 2 && left <= BUDGET, "{left}");
     assert_eq!(incoming.next().await, Err(Gone));
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_kernel_has_bytes_that_nobody_takes_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut raw = Raw::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+    let (server, _) = listener.accept().await.unwrap();
+    let peer = Peer::of(&server).unwrap();
+    let (mut connection, mut offers) = serve(server, Some(peer));
+    raw.open(1, "stdin").await;
+    let (_unread, _outgoing) = offers.recv().await.unwrap().accept().await.unwrap();
+    assert!(matches!(raw.receive().await, Some(Frame::SynReply { .. })));
+    let data = frames([Frame::Data { stream: 1, bytes: vec![0; CHUNK].into(), fin: false }]);
+    while tokio::time::timeout(Duration::from_millis(200), raw.io.write_all(&data)).await.is_ok() {}
+    // Its end comes behind all that.
+    drop(raw);
+    connection.ended().await;
+}
