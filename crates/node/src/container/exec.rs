@@ -1,5 +1,6 @@
 //! ExecSync: a process in a running container, its output collected up to a limit.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,8 @@ fn pipe_pair() -> Result<(pipe::Receiver, OwnedFd)> {
     Ok((pipe::Receiver::from_owned_fd(reader).map_err(failed)?, writer.into()))
 }
 
-/// `/dev/null`, for a process's stdin.
+/// `/dev/null`, for a process's stdin, or for output that nobody wants.
 pub fn open_null() -> Result<OwnedFd> {
-    std::fs::File::open("/dev/null").map(Into::into).map_err(|error| Error::node("open /dev/null", error))
+    let opened = File::options().read(true).write(true).open("/dev/null");
+    opened.map(Into::into).map_err(|error| Error::node("open /dev/null", error))
 }
