@@ -4,7 +4,7 @@
 //! would leave behind (mounts, links, nftables) can be listed exactly, no other test or program on the machine is in the
 //! way, and a failed test leaves no trace of them.
 
-use std::process::Command;
+use std::{fs::File, path::Path, process::Command};
 
 use nix::{
     mount::{MsFlags, mount},
@@ -50,7 +50,15 @@ fn enter_fresh() {
 /// # Panics
 /// If `body` does, or if there is no such namespace.
 pub fn inside<T: Send>(name: &str, body: impl FnOnce() -> T + Send) -> T {
-    let namespace = std::fs::File::open(format!("{NAMED}/{name}")).expect("open the network namespace");
+    inside_of(&Path::new(NAMED).join(name), body)
+}
+
+/// The same in the network namespace that a file stands for.
+///
+/// # Panics
+/// If `body` does, or if the file stands for none.
+pub fn inside_of<T: Send>(file: &Path, body: impl FnOnce() -> T + Send) -> T {
+    let namespace = File::open(file).expect("open the network namespace");
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the network namespace");
