@@ -121,9 +121,10 @@ fn many_connections_are_forwarded_at_once() {
                 }
                 connections.into_iter().for_each(|connection| connection.join().unwrap());
             };
-            tokio::task::spawn_blocking(exchanges).await.unwrap();
+            let exchanged = tokio::task::spawn_blocking(exchanges).await;
             let (code, said, errors) = forwarding.interrupt().await;
             assert_eq!((code, errors.as_str()), (Some(0), ""));
+            exchanged.unwrap();
             assert_eq!(said.lines().filter(|line| *line == format!("Handling connection for {echo}")).count(), 8);
         }
     });
