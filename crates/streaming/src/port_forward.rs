@@ -147,7 +147,8 @@ impl Session {
         Ok(Self { source: Source::Channels(forwards), connection })
     }
 
-    /// The next connection that the client asks for; `None` when it is gone. May be cancelled.
+    /// The next connection that the client asks for; `None` when it is gone. If it is cancelled, a connection that was being
+    /// accepted is lost.
     pub async fn next(&mut self) -> Option<Forward> {
         match &mut self.source {
             Source::Channels(forwards) => match forwards.pop_front() {

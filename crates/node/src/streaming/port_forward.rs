@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::node::Node;
@@ -23,34 +25,84 @@ use crate::pod::Pod;
 /// How long a connection to a port may take: nothing listens far away.
 const CONNECT: Duration = Duration::from_secs(30);
 
+/// How long a client may be silent after a port has said its last word, if it cannot be told so but by the session's end.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// Runs a session until its client has gone, its pod is stopped, or the ports that it named beforehand are all done.
 pub async fn run(node: &Arc<Node>, pod: &Arc<Pod>, mut session: Session) {
     let namespace = pod.has_network().then(|| node.netns_path(&pod.id));
     let mut forwards = JoinSet::new();
+    let why = loop {
+        match next(pod, &mut session, &mut forwards).await {
+            Next::Forward(forward) => {
+                let over = Over::of(&session);
+                forwards.spawn(one(forward, namespace.clone(), over));
+            }
+            Next::Gone => return,
+            Next::Over(why) => break why,
+        }
+    };
+    session.close(why).await;
+}
+
+/// What comes next in a session.
+enum Next {
+    Forward(Forward),
+    Gone,
+    Over(Closing),
+}
+
+async fn next(pod: &Pod, session: &mut Session, forwards: &mut JoinSet<()>) -> Next {
+    let is_fixed = session.is_fixed();
+    // Not cancelled when a connection ends: what it is about to yield would be lost.
+    let mut forward = pin!(session.next());
     loop {
-        let all_done = session.is_fixed() && !forwards.is_empty();
         tokio::select! {
             biased;
-            forward = session.next() => match forward {
-                Some(forward) => {
-                    forwards.spawn(one(forward, namespace.clone()));
-                }
-                None => return,
-            },
+            forward = &mut forward => return forward.map_or(Next::Gone, Next::Forward),
             Some(_) = forwards.join_next(), if !forwards.is_empty() => {
-                if all_done && forwards.is_empty() {
-                    return session.close(Closing::Normal).await;
+                if is_fixed && forwards.is_empty() {
+                    return Next::Over(Closing::Normal);
                 }
             }
-            () = pod.unready() => {
-                return session.close(Closing::Internal("the pod is stopped".into())).await;
+            () = pod.unready() => return Next::Over(Closing::Internal("the pod is stopped".into())),
+        }
+    }
+}
+
+/// Whether the port has said its last word to a client that does not hear it: over the channels of a WebSocket a direction
+/// has no end.
+enum Over {
+    IsHeard,
+    IsNotHeard(watch::Sender<bool>),
+}
+
+impl Over {
+    fn of(session: &Session) -> Self {
+        if session.is_fixed() { Self::IsNotHeard(watch::Sender::new(false)) } else { Self::IsHeard }
+    }
+
+    fn say(&self) {
+        if let Self::IsNotHeard(over) = self {
+            over.send_replace(true);
+        }
+    }
+
+    /// Resolves when it has, and then nothing was heard of the client for [`SILENCE`].
+    async fn silent(&self) {
+        match self {
+            Self::IsHeard => std::future::pending().await,
+            Self::IsNotHeard(over) => {
+                // It fails only without a sender.
+                let _ = over.subscribe().wait_for(|over| *over).await;
+                tokio::time::sleep(SILENCE).await;
             }
         }
     }
 }
 
 /// One connection, to its end.
-async fn one(forward: Forward, namespace: Option<PathBuf>) {
+async fn one(forward: Forward, namespace: Option<PathBuf>, over: Over) {
     let port = forward.port;
     let (receive, send, end) = forward.split();
     let stream = match connect(port, namespace).await {
@@ -72,11 +124,12 @@ async fn one(forward: Forward, namespace: Option<PathBuf>) {
         // Told at once: there are clients that wait for it before they end their own direction.
         end.end(error).await
     };
-    let up = copy_up(receive, writer);
+    let up = copy_up(receive, writer, &over);
     tokio::pin!(up, down);
     tokio::select! {
         down_ended = &mut down => {
             if down_ended.is_ok() {
+                over.say();
                 up.await;
             }
         }
@@ -137,9 +190,14 @@ async fn copy_down(mut reader: OwnedReadHalf, send: &Outgoing) -> Result<(), Fai
 
 /// From the client to the port. When the client says its last word the port learns it; when the client is gone, the
 /// connection is cut by dropping it.
-async fn copy_up(mut receive: Incoming, mut writer: OwnedWriteHalf) {
+async fn copy_up(mut receive: Incoming, mut writer: OwnedWriteHalf, over: &Over) {
     loop {
-        match receive.next().await {
+        let received = tokio::select! {
+            biased;
+            received = receive.next() => received,
+            () = over.silent() => return,
+        };
+        match received {
             Ok(Some(bytes)) => {
                 if writer.write_all(&bytes).await.is_err() {
                     return;
