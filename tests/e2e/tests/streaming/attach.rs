@@ -31,7 +31,12 @@ for_each_launcher!(
 /// A container that ticks until it is let [`go`], so that a client can see that it is attached, and then does what `then`
 /// says.
 fn ticking(image: &str, then: &str) -> ContainerConfig {
-    pods::script("c", image, &format!("until [ -e /tmp/go ]; do echo tick; echo tock >&2; sleep 0.02; done; {then}"))
+    named("c", image, then)
+}
+
+/// The same with a name, and so a log, of its own.
+fn named(name: &str, image: &str, then: &str) -> ContainerConfig {
+    pods::script(name, image, &format!("until [ -e /tmp/go ]; do echo tick; echo tock >&2; sleep 0.02; done; {then}"))
 }
 
 /// Lets a [`ticking`] container go.
@@ -63,7 +68,8 @@ fn output_is_attached_and_logged(setup: Setup) {
         let pod = lab.run_pod(&config).await;
         for transport in TRANSPORTS {
             for tty in [false, true] {
-                let container = ContainerConfig { tty, ..ticking(&image, "echo out; echo err >&2; exit 5") };
+                let name = format!("{transport:?}-{tty}").to_lowercase();
+                let container = ContainerConfig { tty, ..named(&name, &image, "echo out; echo err >&2; exit 5") };
                 let id = lab.start(&pod, &config, &container).await;
                 let wanted = if tty { SCREEN } else { OUTPUT };
                 let session = attached(lab, &id, wanted, transport).await;
@@ -112,7 +118,8 @@ fn output_before_the_exit_is_complete(setup: Setup) {
             for transport in TRANSPORTS {
                 for tty in [false, true] {
                     let script = "head -c 300000 /dev/zero | tr '\\0' x; exit 1";
-                    let container = ContainerConfig { tty, ..ticking(&image, script) };
+                    let name = format!("{transport:?}-{tty}-{round}").to_lowercase();
+                    let container = ContainerConfig { tty, ..named(&name, &image, script) };
                     let id = lab.start(&pod, &config, &container).await;
                     let wanted = if tty { SCREEN } else { OUTPUT };
                     let session = attached(lab, &id, wanted, transport).await;

@@ -84,7 +84,10 @@ fn input_for_one_client_ends_when_it_vanishes(setup: Setup) {
         let config = lab.pod("once");
         let pod = lab.run_pod(&config).await;
         for transport in TRANSPORTS {
-            let id = lab.start(&pod, &config, &with_input_once(&image, "cat; echo ended; exit 3")).await;
+            let name = format!("{transport:?}").to_lowercase();
+            let container = with_input_once(&image, "cat; echo ended; exit 3");
+            let container = ContainerConfig { log_path: format!("{name}.log"), ..container };
+            let id = lab.start(&pod, &config, &container).await;
             let mut session = lab.cri.attach_session(&id, PIPES, transport).await;
             session.stdin.as_ref().unwrap().send("line\n".into()).await.unwrap();
             read_until(session.stdout.as_mut().unwrap(), "line\n").await;

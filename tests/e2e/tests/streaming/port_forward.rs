@@ -114,7 +114,7 @@ fn a_container_is_reached(setup: Setup) {
                 error.is_empty().then(|| String::from_utf8(page).unwrap())
             });
             let page = page.await;
-            assert!(page.starts_with("HTTP/1.0 200") && page.ends_with("served by Corten\n"), "{page}");
+            assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("served by Corten\n"), "{page}");
             session.close().await;
         }
     });
