@@ -7,3 +7,4 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod spawn;
+pub mod user_namespace;

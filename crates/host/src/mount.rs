@@ -225,13 +225,25 @@ pub fn change_path(path: &Path, recursive: bool, change: Change) -> io::Result<(
     change_at(rustix::fs::CWD, &CString::new(path.as_os_str().as_bytes())?, recursive, change)
 }
 
+/// Has a detached mount show its files' owners as the user namespace `users` maps them, and store those of new files the
+/// other way round; with everything mounted below it if `recursive`. Nothing is changed on failure.
+///
+/// # Errors
+/// The kernel's answer: `EINVAL` if a file system cannot do that, or the mount is attached or mapped already.
+pub fn map_ids(mount: BorrowedFd<'_>, recursive: bool, users: BorrowedFd<'_>) -> io::Result<()> {
+    let users = users.as_raw_fd() as u64;
+    set_attributes(mount, c"", recursive, MountAttr { set: IDMAP, clear: 0, propagation: 0, userns_fd: users })
+}
+
+/// `MOUNT_ATTR_IDMAP`.
+const IDMAP: u64 = 0x0010_0000;
+
 fn change_at(dir: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, change: Change) -> io::Result<()> {
-    let attr = MountAttr {
-        set: change.set,
-        clear: change.clear,
-        propagation: change.propagation.map_or(0, Propagation::bits),
-        userns_fd: 0,
-    };
+    let propagation = change.propagation.map_or(0, Propagation::bits);
+    set_attributes(dir, path, recursive, MountAttr { set: change.set, clear: change.clear, propagation, userns_fd: 0 })
+}
+
+fn set_attributes(dir: BorrowedFd<'_>, path: &std::ffi::CStr, recursive: bool, attr: MountAttr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and attr a struct mount_attr (version 0) of the size given; both outlive the call.
     let result = unsafe {

@@ -11,6 +11,7 @@ use rustix::mount::UnmountFlags;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::{link, netlink};
+use crate::user_namespace::{self, Mappings};
 
 const NSFS_MAGIC: FsWord = 0x6e73_6673;
 
@@ -60,6 +61,16 @@ impl Error {
 /// An empty file that an interrupted create left there is used; a namespace that is there already is an error. The
 /// directory is made if need be, without a mount of its own: what is created here is the only mount.
 pub fn create(path: &Path) -> Result<(), Error> {
+    create_by(path, || make(path))
+}
+
+/// As [`create`], with a network namespace that a new user namespace owns: who is root there may administer it. Nothing
+/// but the network namespace keeps the user namespace alive.
+pub fn create_owned(path: &Path, users: &Mappings) -> Result<(), Error> {
+    create_by(path, || make_owned(path, users))
+}
+
+fn create_by(path: &Path, make: impl FnOnce() -> Result<(), Error> + Send) -> Result<(), Error> {
     if exists(path) {
         return Err(Error::Exists { path: path.to_owned() });
     }
@@ -69,7 +80,7 @@ pub fn create(path: &Path) -> Result<(), Error> {
     }
     let file = OpenOptions::new().write(true).create(true).mode(0o444).custom_flags(libc::O_NOFOLLOW).open(path);
     file.map_err(Error::io(path, "create the file"))?;
-    let made = on_a_thread(path, || make(path));
+    let made = on_a_thread(path, make);
     if made.is_err() {
         // Best effort: the first error is the one to tell.
         let _ = remove(path);
@@ -79,6 +90,18 @@ pub fn create(path: &Path) -> Result<(), Error> {
 
 fn make(path: &Path) -> Result<(), Error> {
     unshare_network().map_err(Error::io(path, "unshare"))?;
+    keep(path)
+}
+
+fn make_owned(path: &Path, users: &Mappings) -> Result<(), Error> {
+    let network = user_namespace::make_network(users).map_err(Error::io(path, "make a user namespace"))?;
+    let kind = Some(LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(network.as_fd(), kind).map_err(Error::io(path, "enter"))?;
+    keep(path)
+}
+
+/// Readies the calling thread's network namespace and binds it to the file.
+fn keep(path: &Path) -> Result<(), Error> {
     link::bring_up_loopback().map_err(|source| Error::Loopback { path: path.to_owned(), source })?;
     rustix::mount::mount_bind("/proc/thread-self/ns/net", path).map_err(Error::io(path, "bind mount"))
 }
@@ -192,6 +215,23 @@ mod tests {
             }
             let error = enter(&path, || panic!("on purpose")).unwrap_err().to_string();
             assert!(error.contains("the work inside it panicked"), "{error}");
+        });
+    }
+
+    #[test]
+    fn one_with_a_user_namespace_is_owned_by_it_and_keeps_it() {
+        TestHost::run(|| {
+            let host = TestHost::new();
+            let path = host.path("netns/a");
+            let range = user_namespace::IdMapping { inside: 0, outside: 100_000, length: 65536 };
+            create_owned(&path, &Mappings { uids: vec![range], gids: vec![range] }).unwrap();
+            let users = user_namespace::owner(open(&path).unwrap().as_fd()).unwrap();
+            let own = File::open("/proc/self/ns/user").unwrap();
+            let inode = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
+            assert_ne!(inode(&users), inode(&own));
+            assert!(enter(&path, || run("ip -o addr show dev lo")).unwrap().contains("127.0.0.1/8"));
+            remove(&path).unwrap();
+            assert!(!path.exists());
         });
     }
 
