@@ -7,7 +7,7 @@ use corten_e2e::{
 };
 use corten_streaming::remote_command::{Outcome, Wanted};
 
-use super::{noise, sleeping};
+use super::{noise, sleeping, wait_gone};
 
 for_each_launcher!(
     what_is_wanted_is_connected,
@@ -181,7 +181,7 @@ fn a_child_that_goes_on_writing_does_not_hold_the_session(setup: Setup) {
                 assert!(said.text().contains("started"));
             }
         }
-        super::wait_gone(lab, &id, "yes").await;
+        wait_gone(lab, &id, "yes").await;
     });
 }
 

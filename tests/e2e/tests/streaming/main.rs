@@ -2,6 +2,7 @@
 
 mod attach;
 mod attach_input;
+mod channels;
 mod exec;
 mod http;
 mod lifetime;

@@ -1,144 +1,27 @@
 //! Exec and attach by clients that speak what ours does not: the older versions of the protocol, as a client wrote them that is
 //! not ours.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use corten_cri::v1::ContainerConfig;
 use corten_e2e::{
     daemon::Setup,
     lab, pods,
-    streaming::{LONG, OUTPUT, PIPES, TERMINAL, dial, everything, put, uri},
+    streaming::{OUTPUT, PIPES, TERMINAL, dial, everything, put, uri},
 };
 use corten_streaming::{
     remote_command::Wanted,
     spdy::{self, Headers},
     stream::{Connection, Incoming, Outgoing},
 };
-use futures::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue, protocol::CloseFrame},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{running, sleeping};
+use super::{channels::Channels, running, sleeping};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
-
-/// A WebSocket client with channels.
-pub struct Channels {
-    socket: WebSocketStream<TcpStream>,
-    base64: bool,
-}
-
-/// What came on each channel, and the frame that closed the connection.
-pub struct Heard {
-    channels: [Vec<u8>; 8],
-    close: Option<CloseFrame>,
-}
-
-impl Heard {
-    /// What came on a channel.
-    pub fn on(&self, channel: u8) -> &[u8] {
-        &self.channels[usize::from(channel)]
-    }
-
-    /// The same as text.
-    pub fn text(&self, channel: u8) -> String {
-        String::from_utf8_lossy(self.on(channel)).into_owned()
-    }
-}
-
-impl Channels {
-    /// Upgrades with this subprotocol, or none; the server must choose the same.
-    pub async fn open(url: &str, protocol: Option<&'static str>) -> Self {
-        let mut request = url.replacen("http", "ws", 1).into_client_request().unwrap();
-        if let Some(protocol) = protocol {
-            request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(protocol));
-        }
-        let (socket, answer) = client_async(request, dial(url).await).await.unwrap();
-        let chosen = answer.headers().get("Sec-WebSocket-Protocol").map(|name| name.to_str().unwrap().to_owned());
-        assert_eq!(chosen.as_deref(), protocol);
-        Self { socket, base64: protocol.is_some_and(|name| name.contains("base64")) }
-    }
-
-    /// Sends a message on a channel.
-    pub async fn say(&mut self, channel: u8, bytes: &[u8]) {
-        let message = match self.base64 {
-            true => Message::text(format!("{channel}{}", STANDARD.encode(bytes))),
-            false => Message::binary([&[channel], bytes].concat()),
-        };
-        self.socket.send(message).await.unwrap();
-    }
-
-    /// Says by v5's signal that a channel has ended.
-    async fn end(&mut self, channel: u8) {
-        self.socket.send(Message::binary(vec![255, channel])).await.unwrap();
-    }
-
-    /// The next message: its channel and bytes; nothing at the end of the connection.
-    pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
-        let message = timeout(LONG, self.socket.next()).await.expect("nothing comes");
-        match message?.unwrap() {
-            Message::Binary(bytes) => {
-                assert!(!self.base64, "a binary message");
-                Some((bytes[0], bytes[1..].to_vec()))
-            }
-            Message::Text(text) => {
-                assert!(self.base64, "a text message");
-                Some((text.as_bytes()[0] - b'0', STANDARD.decode(&text.as_bytes()[1..]).unwrap()))
-            }
-            other => panic!("neither data nor the end: {other:?}"),
-        }
-    }
-
-    /// Listens to the end of the connection, after what has been heard before.
-    pub async fn to_end(&mut self) -> Heard {
-        let mut heard = Heard { channels: Default::default(), close: None };
-        while let Some(message) = timeout(LONG, self.socket.next()).await.expect("nothing comes") {
-            match message.unwrap() {
-                Message::Binary(bytes) if !self.base64 => heard.add(bytes[0], &bytes[1..]),
-                Message::Text(text) if self.base64 => {
-                    heard.add(text.as_bytes()[0] - b'0', &STANDARD.decode(&text.as_bytes()[1..]).unwrap());
-                }
-                Message::Close(close) => heard.close = close,
-                other => panic!("neither data nor the end: {other:?}"),
-            }
-        }
-        heard
-    }
-
-    /// Listens until this has come on a channel.
-    async fn wait_for(&mut self, channel: u8, text: &str) {
-        let mut come = Vec::new();
-        while !String::from_utf8_lossy(&come).contains(text) {
-            let (on, bytes) = self.next().await.unwrap_or_else(|| panic!("{text:?} does not come, but {come:?}"));
-            if on == channel {
-                come.extend_from_slice(&bytes);
-            }
-        }
-    }
-
-    /// Closes the connection and listens to its end.
-    async fn close(mut self) {
-        self.socket.close(None).await.unwrap();
-        while timeout(LONG, self.socket.next()).await.unwrap().is_some() {}
-    }
-}
-
-impl Heard {
-    fn add(&mut self, channel: u8, bytes: &[u8]) {
-        self.channels[usize::from(channel)].extend_from_slice(bytes);
-    }
-}
 
 /// The subprotocols of every age.
 const SUBPROTOCOLS: [Option<&str>; 11] = [
@@ -186,13 +69,13 @@ fn every_subprotocol_of_websocket_is_spoken() {
             let first = client.next().await.unwrap();
             assert_eq!(first, (STDOUT, vec![]), "an empty message says that the client is connected");
             client.say(STDIN, b"a line\n").await;
-            let heard = client.to_end().await;
+            let heard = client.rest().await;
             assert_eq!((heard.text(STDOUT), heard.text(STDERR)), ("got a line\n".into(), "err\n".into()));
             assert_42(heard.on(ERROR), has_status(protocol), protocol);
             assert!(heard.close.is_some_and(|close| u16::from(close.code) == 1000), "{protocol:?}");
             // Success.
             let url = lab.cri.exec_url(&id, &["true"], OUTPUT).await.unwrap();
-            let heard = Channels::open(&url, protocol).await.to_end().await;
+            let heard = Channels::open(&url, protocol).await.rest().await;
             match has_status(protocol) {
                 true => {
                     let status: Value = serde_json::from_slice(heard.on(ERROR)).unwrap();
@@ -202,7 +85,7 @@ fn every_subprotocol_of_websocket_is_spoken() {
             }
             // What cannot be run.
             let url = lab.cri.exec_url(&id, &["/no/such/program"], OUTPUT).await.unwrap();
-            let heard = Channels::open(&url, protocol).await.to_end().await;
+            let heard = Channels::open(&url, protocol).await.rest().await;
             assert!(heard.text(ERROR).contains("/no/such/program"), "{protocol:?}");
         }
     });
@@ -217,7 +100,7 @@ fn a_terminal_is_resized_over_a_channel() {
             let url = lab.cri.exec_url(&id, &["sh", "-c", script], TERMINAL).await.unwrap();
             let mut client = Channels::open(&url, Some(protocol)).await;
             client.say(RESIZE, b"{\"Width\":132,\"Height\":50}").await;
-            assert!(client.to_end().await.text(STDOUT).ends_with("resized\r\n"));
+            assert!(client.rest().await.text(STDOUT).ends_with("resized\r\n"));
         }
     });
 }
@@ -226,15 +109,13 @@ fn a_terminal_is_resized_over_a_channel() {
 fn the_fifth_version_ends_input_by_a_signal() {
     lab::test(Setup::default(), async |lab| {
         let id = sleeping(lab).await;
-        for protocol in ["v5.channel.k8s.io"] {
-            let url = lab.cri.exec_url(&id, &["sha256sum"], PIPES).await.unwrap();
-            let mut client = Channels::open(&url, Some(protocol)).await;
-            client.say(STDIN, b"hello").await;
-            client.end(STDIN).await;
-            let heard = client.to_end().await;
-            let sum = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
-            assert_eq!(heard.text(STDOUT), format!("{sum}  -\n"));
-        }
+        let url = lab.cri.exec_url(&id, &["sha256sum"], PIPES).await.unwrap();
+        let mut client = Channels::open(&url, Some("v5.channel.k8s.io")).await;
+        client.say(STDIN, b"hello").await;
+        client.end(STDIN).await;
+        let heard = client.rest().await;
+        let sum = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        assert_eq!(heard.text(STDOUT), format!("{sum}  -\n"));
     });
 }
 

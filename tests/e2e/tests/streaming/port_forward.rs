@@ -8,9 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use corten_cri::v1::{NamespaceMode, PodSandboxConfig};
+use corten_cri::v1::NamespaceMode;
 use corten_e2e::{
-    cri::PATIENCE,
+    cri::{PATIENCE, until},
     daemon::{Paths, Setup},
     for_each_launcher, image,
     lab::{self, Lab},
@@ -24,6 +24,7 @@ use corten_streaming::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::JoinSet,
     time::timeout,
 };
@@ -76,11 +77,6 @@ async fn digest(mut stream: TcpStream) {
     stream.write_all(image::digest(&all).as_bytes()).await.unwrap();
 }
 
-/// A pod without containers.
-async fn empty_pod(lab: &Lab, config: &PodSandboxConfig) -> String {
-    lab.run_pod(config).await
-}
-
 /// Sends bytes and the end of them, and meanwhile reads to the end; what came, and what went wrong.
 async fn exchange(forwarded: Forwarded, input: &[u8]) -> (Vec<u8>, String) {
     let Forwarded { mut receive, send, mut error } = forwarded;
@@ -108,7 +104,7 @@ fn a_container_is_reached(setup: Setup) {
         let pod = running(lab, |image| pods::container("web", image, &web_server)).await.pod;
         for transport in TRANSPORTS {
             let session = lab.cri.port_forward_session(&pod, transport).await;
-            let page = corten_e2e::cri::until("the web server", async || {
+            let page = until("the web server", async || {
                 let forwarded = session.open(80).await.unwrap();
                 let (page, error) = exchange(forwarded, b"GET / HTTP/1.0\r\n\r\n").await;
                 error.is_empty().then(|| String::from_utf8(page).unwrap())
@@ -123,11 +119,11 @@ fn a_container_is_reached(setup: Setup) {
 #[test]
 fn loopback_is_reached_over_either_protocol_at_several_ports() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("ports")).await;
+        let pod = lab.run_pod(&lab.pod("ports")).await;
         let _servers = [
-            serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 4444)), say_and_close("four")),
-            serve(listen(lab, &pod, (Ipv6Addr::LOCALHOST, 6666)), say_and_close("six")),
-            serve(listen(lab, &pod, (Ipv4Addr::UNSPECIFIED, 8888)), say_and_close("any")),
+            serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 4444)), |stream| close_after("four", stream)),
+            serve(listen(lab, &pod, (Ipv6Addr::LOCALHOST, 6666)), |stream| close_after("six", stream)),
+            serve(listen(lab, &pod, (Ipv4Addr::UNSPECIFIED, 8888)), |stream| close_after("any", stream)),
         ];
         for transport in TRANSPORTS {
             let session = lab.cri.port_forward_session(&pod, transport).await;
@@ -140,19 +136,16 @@ fn loopback_is_reached_over_either_protocol_at_several_ports() {
     });
 }
 
-fn say_and_close(text: &'static str) -> impl Fn(TcpStream) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-    move |mut stream| {
-        Box::pin(async move {
-            stream.write_all(text.as_bytes()).await.unwrap();
-        })
-    }
+/// Says something and closes the connection.
+async fn close_after(text: &'static str, mut stream: TcpStream) {
+    stream.write_all(text.as_bytes()).await.unwrap();
 }
 
 #[test]
 fn on_the_hosts_network_it_is_the_hosts_loopback() {
     lab::test(Setup::default(), async |lab| {
         let config = pods::with_namespaces(lab.pod("host"), |options| options.network = NamespaceMode::Node as i32);
-        let pod = empty_pod(lab, &config).await;
+        let pod = lab.run_pod(&config).await;
         for (address, transport) in
             ["127.0.0.1:0", "[::1]:0"].into_iter().flat_map(|address| TRANSPORTS.map(|transport| (address, transport)))
         {
@@ -170,7 +163,7 @@ fn on_the_hosts_network_it_is_the_hosts_loopback() {
 #[test]
 fn many_connections_at_once_do_not_mix() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("many")).await;
+        let pod = lab.run_pod(&lab.pod("many")).await;
         let _server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), echo);
         for transport in TRANSPORTS {
             let session = lab.cri.port_forward_session(&pod, transport).await;
@@ -193,9 +186,9 @@ fn many_connections_at_once_do_not_mix() {
 #[test]
 fn either_direction_may_end_first() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("half")).await;
+        let pod = lab.run_pod(&lab.pod("half")).await;
         let _digests = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 1000)), digest);
-        let (heard, mut hearing) = tokio::sync::mpsc::unbounded_channel();
+        let (heard, mut hearing) = mpsc::unbounded_channel();
         let _first = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 2000)), move |mut stream| {
             let heard = heard.clone();
             async move {
@@ -227,7 +220,7 @@ fn either_direction_may_end_first() {
 #[test]
 fn much_goes_both_ways_at_once() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("much")).await;
+        let pod = lab.run_pod(&lab.pod("much")).await;
         let _server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), echo);
         let input = noise(20_000_000);
         for transport in TRANSPORTS {
@@ -243,7 +236,7 @@ fn much_goes_both_ways_at_once() {
 #[test]
 fn where_nothing_listens_the_error_names_the_port() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("nothing")).await;
+        let pod = lab.run_pod(&lab.pod("nothing")).await;
         let _server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), echo);
         for transport in TRANSPORTS {
             let session = lab.cri.port_forward_session(&pod, transport).await;
@@ -262,7 +255,7 @@ fn where_nothing_listens_the_error_names_the_port() {
 #[test]
 fn a_connection_that_the_port_resets_is_an_error() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("reset")).await;
+        let pod = lab.run_pod(&lab.pod("reset")).await;
         let _server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), async |mut stream: TcpStream| {
             stream.read_u8().await.unwrap();
             stream.set_zero_linger().unwrap();
@@ -284,7 +277,7 @@ fn a_session_ends_with_its_pod() {
     lab::test(Setup::default(), async |lab| {
         for transport in TRANSPORTS {
             for connected in [false, true] {
-                let pod = empty_pod(lab, &lab.pod("ends")).await;
+                let pod = lab.run_pod(&lab.pod("ends")).await;
                 let server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), echo);
                 let mut session = lab.cri.port_forward_session(&pod, transport).await;
                 let mut open = Vec::new();
@@ -306,8 +299,8 @@ fn a_session_ends_with_its_pod() {
 #[test]
 fn a_client_that_goes_takes_its_connections_with_it() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("goes")).await;
-        let (ended, mut endings) = tokio::sync::mpsc::unbounded_channel();
+        let pod = lab.run_pod(&lab.pod("goes")).await;
+        let (ended, mut endings) = mpsc::unbounded_channel();
         // It goes on sending, so that a connection that is only half closed does not end.
         let _server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), move |mut stream| {
             let ended = ended.clone();
@@ -337,7 +330,7 @@ fn a_client_that_goes_takes_its_connections_with_it() {
 #[test]
 fn one_client_does_not_hold_another_up() {
     lab::test(Setup::default(), async |lab| {
-        let pod = empty_pod(lab, &lab.pod("two")).await;
+        let pod = lab.run_pod(&lab.pod("two")).await;
         let _server = serve(listen(lab, &pod, (Ipv4Addr::LOCALHOST, 7)), echo);
         // It sends without end and reads nothing.
         let idle = lab.cri.port_forward_session(&pod, Transport::Spdy).await;

@@ -13,13 +13,14 @@ use tokio::{
 };
 
 use super::{
+    channels::Channels,
     noise,
-    old_clients::{Channels, open, spdy},
+    old_clients::{open, spdy},
     port_forward::{echo, listen, serve},
 };
 
 /// The number of a port's data channel and of its error channel.
-fn channels(index: u8) -> (u8, u8) {
+fn of_port(index: u8) -> (u8, u8) {
     (2 * index, 2 * index + 1)
 }
 
@@ -27,7 +28,7 @@ fn channels(index: u8) -> (u8, u8) {
 async fn read_ports(client: &mut Channels, ports: &[u16]) {
     let mut expected: Vec<(u8, Vec<u8>)> = Vec::new();
     for (index, port) in (0..).zip(ports) {
-        let (data, error) = channels(index);
+        let (data, error) = of_port(index);
         expected.extend([(data, port.to_le_bytes().to_vec()), (error, port.to_le_bytes().to_vec())]);
     }
     for first in expected {
@@ -61,7 +62,7 @@ fn channels_carry_the_ports_that_were_named_beforehand() {
             let mut client = Channels::open(&url, protocol).await;
             read_ports(&mut client, &[7, 4660]).await;
             for index in [1, 0, 1] {
-                let (data, _) = channels(index);
+                let (data, _) = of_port(index);
                 client.say(data, &input).await;
                 assert!(read(&mut client, data, input.len()).await == input, "{protocol:?}");
             }
@@ -80,8 +81,8 @@ fn a_channels_error_names_the_port_and_the_others_go_on() {
             read_ports(&mut client, &[9, 7]).await;
             let (channel, error) = client.next().await.unwrap();
             let error = String::from_utf8(error).unwrap();
-            assert!(channel == channels(0).1 && error.contains("localhost:9 "), "{channel}: {error}");
-            let (data, _) = channels(1);
+            assert!(channel == of_port(0).1 && error.contains("localhost:9 "), "{channel}: {error}");
+            let (data, _) = of_port(1);
             client.say(data, b"and on").await;
             assert_eq!(read(&mut client, data, 6).await, b"and on");
         }
@@ -103,12 +104,12 @@ fn channels_end_when_all_their_ports_have() {
             let url = lab.cri.port_forward_url(&pod, &[7, 8, 9]).await.unwrap();
             let mut client = Channels::open(&url, protocol).await;
             read_ports(&mut client, &[7, 8, 9]).await;
-            assert_eq!(client.next().await.unwrap().0, channels(2).1, "nothing listens on the third");
+            assert_eq!(client.next().await.unwrap().0, of_port(2).1, "nothing listens on the third");
             client.say(0, b"x").await;
             assert_eq!(read(&mut client, 0, 3).await, b"xxx");
             client.say(2, b"y").await;
             assert_eq!(read(&mut client, 2, 3).await, b"yyy");
-            client.to_end().await;
+            client.rest().await;
         }
     });
 }
@@ -127,7 +128,7 @@ fn channels_end_with_the_pod() {
         }
         lab.cri.stop_pod(&pod).await.unwrap();
         for mut client in clients {
-            client.to_end().await;
+            client.rest().await;
         }
         drop(server);
     });

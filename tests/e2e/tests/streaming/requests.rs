@@ -2,17 +2,18 @@
 
 use corten_cri::v1::ContainerConfig;
 use corten_e2e::{
-    cri::assert_refused,
+    cri::{PATIENCE, assert_refused},
     daemon::Setup,
     for_each_launcher,
     lab::{self, Lab},
     pods,
-    streaming::{OUTPUT, TRANSPORTS, remote_command, to_end},
+    streaming::{OUTPUT, TRANSPORTS, dial, remote_command, to_end, uri},
 };
 use corten_streaming::{
-    client,
+    client::{self, Transport},
     remote_command::{Outcome, Wanted},
 };
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::{Running, running};
@@ -125,10 +126,8 @@ fn a_container_that_ends_meanwhile_fails_the_session(setup: Setup) {
             assert!(matches!(&outcome, Outcome::Failed(why) if why.contains(&container)), "{url}: {outcome:?}");
         }
         lab.cri.stop_pod(&pod).await.unwrap();
-        let io = corten_e2e::streaming::dial(&late).await;
-        let uri = corten_e2e::streaming::uri(&late);
-        if let Ok(mut session) = client::port_forward(io, &uri, client::Transport::Spdy).await {
-            session.ended().await;
+        if let Ok(mut session) = client::port_forward(dial(&late).await, &uri(&late), Transport::Spdy).await {
+            timeout(PATIENCE, session.ended()).await.expect("the session goes on");
         }
     });
 }
