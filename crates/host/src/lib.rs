@@ -3,6 +3,7 @@
 //! No CRI types, no async runtime: everything here blocks, and says so; callers choose the thread.
 
 pub mod cgroup;
+pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;

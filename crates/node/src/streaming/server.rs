@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use corten_host::memory;
 use corten_streaming::peer::Peer;
 use corten_streaming::server::{Answer, port_forward, refusal, remote_command};
 use http::StatusCode;
@@ -29,6 +31,9 @@ use crate::operation::lock;
 
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 4096;
+
+/// After so many connections at once, memory is given back when the last of them has ended.
+const CROWD: usize = 32;
 
 /// How long a client may take to say what it wants, and before that to agree on TLS.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -105,6 +110,7 @@ impl Listener {
     /// Serves clients, for as long as it is polled.
     pub async fn serve(self, node: Arc<Node>) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let crowd = Arc::new(AtomicUsize::new(0));
         loop {
             // It fails only when the semaphore is closed.
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -116,12 +122,18 @@ impl Listener {
                     continue;
                 }
             };
+            crowd.fetch_max(MAX_CONNECTIONS.saturating_sub(places.available_permits()), Ordering::Relaxed);
             let (node, tls) = (node.clone(), self.tls.clone());
+            let (places, crowd) = (places.clone(), crowd.clone());
             tokio::spawn(async move {
                 if let Err(error) = connection(node, stream, tls).await {
                     tracing::debug!(error, "a connection for streams ended badly");
                 }
                 drop(place);
+                // One place is taken by whoever comes next.
+                if places.available_permits() + 1 >= MAX_CONNECTIONS && crowd.swap(0, Ordering::Relaxed) > CROWD {
+                    tokio::task::spawn_blocking(memory::give_back);
+                }
             });
         }
     }
