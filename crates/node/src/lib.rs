@@ -4,6 +4,7 @@ pub mod check;
 pub mod config;
 pub mod container;
 pub mod error;
+pub mod events;
 pub mod id;
 pub mod monitor;
 pub mod network;

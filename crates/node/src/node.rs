@@ -7,6 +7,7 @@ use corten_host::cgroup::{Cgroup, Hierarchies};
 
 use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
+use crate::events::Events;
 use crate::monitor::Program;
 use crate::network::Network;
 use crate::operation::Slot;
@@ -30,6 +31,8 @@ pub struct Node {
     pub pods: Pods,
     /// The containers.
     pub containers: Containers,
+    /// What happens, for those who listen.
+    pub events: Events,
     /// Compiled seccomp profiles.
     pub seccomp: seccomp::Cache,
     /// The architecture and kernel that profiles depend on.
@@ -70,6 +73,7 @@ impl Node {
             network_seen: Mutex::new(Err("its state is not known yet".to_owned())),
             pods: Pods::default(),
             containers: Containers::default(),
+            events: Events::default(),
             seccomp: seccomp::Cache::default(),
             platform: seccomp::Platform::current(),
             host: spec::Host::probe()?,

@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::service::Service;
-use crate::{record, recovery};
+use crate::{events, record, recovery};
 
 /// How long no connection is accepted after one could not be.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -51,6 +51,7 @@ pub async fn run(config: Config) -> Result<()> {
     let listener = listen(&node.config.socket)?;
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
     tokio::spawn(streams.serve(node.clone()));
+    tokio::spawn(events::serve(node.clone()));
     let (ended, end) = oneshot::channel();
     let serving = serve(&node, listener, ended);
     tokio::select! {
@@ -139,8 +140,8 @@ fn routes(node: &Arc<Node>) -> Routes {
     let runtime = RuntimeServiceServer::new(service.clone());
     let images = ImageServiceServer::new(service.clone());
     let own = NodeServer::new(service);
-    Routes::new(runtime.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
-        .add_service(images.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    Routes::new(runtime.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(images.max_decoding_message_size(MAX_MESSAGE))
         .add_service(own.max_decoding_message_size(MAX_MESSAGE))
         .prepare()
 }

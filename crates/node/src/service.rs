@@ -31,6 +31,17 @@ macro_rules! methods {
         }
         methods!($($rest)*);
     };
+    ($name:ident: $request:ident => stream $stream:ident of $response:ident; $($rest:tt)*) => {
+        type $stream = Batches<v1::$response>;
+        fn $name<'a, 'b>(&'a self, request: Request<v1::$request>) -> Answer<'b, Self::$stream>
+        where 'a: 'b, Self: 'b {
+            Box::pin(async move {
+                let stream = rpc::$name::handle(&self.0, request.into_inner()).await.map_err(logged(stringify!($name)))?;
+                Ok(Response::new(Box::pin(stream) as Self::$stream))
+            })
+        }
+        methods!($($rest)*);
+    };
     (unimplemented $name:ident: $request:ident => $response:ident; $($rest:tt)*) => {
         fn $name<'a, 'b>(&'a self, _: Request<v1::$request>) -> Answer<'b, v1::$response>
         where 'a: 'b, Self: 'b {
@@ -60,7 +71,7 @@ impl RuntimeService for Service {
         remove_pod_sandbox: RemovePodSandboxRequest => RemovePodSandboxResponse;
         pod_sandbox_status: PodSandboxStatusRequest => PodSandboxStatusResponse;
         list_pod_sandbox: ListPodSandboxRequest => ListPodSandboxResponse;
-        unimplemented stream_pod_sandboxes: StreamPodSandboxesRequest => stream StreamPodSandboxesStream of StreamPodSandboxesResponse;
+        stream_pod_sandboxes: StreamPodSandboxesRequest => stream StreamPodSandboxesStream of StreamPodSandboxesResponse;
         unimplemented update_pod_sandbox_resources: UpdatePodSandboxResourcesRequest => UpdatePodSandboxResourcesResponse;
 
         create_container: CreateContainerRequest => CreateContainerResponse;
@@ -69,7 +80,7 @@ impl RuntimeService for Service {
         remove_container: RemoveContainerRequest => RemoveContainerResponse;
         container_status: ContainerStatusRequest => ContainerStatusResponse;
         list_containers: ListContainersRequest => ListContainersResponse;
-        unimplemented stream_containers: StreamContainersRequest => stream StreamContainersStream of StreamContainersResponse;
+        stream_containers: StreamContainersRequest => stream StreamContainersStream of StreamContainersResponse;
         unimplemented update_container_resources: UpdateContainerResourcesRequest => UpdateContainerResourcesResponse;
         unimplemented reopen_container_log: ReopenContainerLogRequest => ReopenContainerLogResponse;
 
@@ -87,7 +98,7 @@ impl RuntimeService for Service {
         unimplemented list_metric_descriptors: ListMetricDescriptorsRequest => ListMetricDescriptorsResponse;
         unimplemented list_pod_sandbox_metrics: ListPodSandboxMetricsRequest => ListPodSandboxMetricsResponse;
         unimplemented stream_pod_sandbox_metrics: StreamPodSandboxMetricsRequest => stream StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
-        unimplemented get_container_events: GetEventsRequest => stream GetContainerEventsStream of ContainerEventResponse;
+        get_container_events: GetEventsRequest => stream GetContainerEventsStream of ContainerEventResponse;
 
         unimplemented checkpoint_container: CheckpointContainerRequest => CheckpointContainerResponse;
         unimplemented checkpoint_pod: CheckpointPodRequest => CheckpointPodResponse;
@@ -102,7 +113,7 @@ impl ImageService for Service {
         pull_image: PullImageRequest => PullImageResponse;
         remove_image: RemoveImageRequest => RemoveImageResponse;
         image_fs_info: ImageFsInfoRequest => ImageFsInfoResponse;
-        unimplemented stream_images: StreamImagesRequest => stream StreamImagesStream of StreamImagesResponse;
+        stream_images: StreamImagesRequest => stream StreamImagesStream of StreamImagesResponse;
     }
 }
 

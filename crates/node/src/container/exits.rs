@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use corten_cri::v1::ContainerEventType;
 use corten_monitor::protocol::Exit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -67,7 +68,12 @@ async fn gone(node: &Arc<Node>, pod: &Arc<Pod>) {
         _ => None,
     });
     match broken {
-        Ok(()) => tracing::info!(pod = pod.id, pid = monitor.pid, "the pod's monitor is gone"),
+        Ok(()) => {
+            tracing::info!(pod = pod.id, pid = monitor.pid, "the pod's monitor is gone");
+            if matches!(pod.state(), pod::State::Broken { .. }) {
+                node.events.pod(pod, ContainerEventType::ContainerStoppedEvent);
+            }
+        }
         Err(error) => tracing::error!(pod = pod.id, %error, "the pod's state could not be recorded"),
     }
     monitor.kill().await;

@@ -24,6 +24,7 @@ pub mod stop;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use corten_cri::v1::ContainerEventType;
 use corten_monitor::protocol::Exit;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -207,6 +208,21 @@ impl State {
         }
     }
 
+    /// What listeners are told when a container gets into this state from another.
+    fn events_after(&self, before: &Self) -> &'static [ContainerEventType] {
+        use ContainerEventType::{ContainerCreatedEvent, ContainerStartedEvent, ContainerStoppedEvent};
+        match self {
+            Self::Created => &[ContainerCreatedEvent],
+            Self::Running(_) if before.run().is_none() => &[ContainerStartedEvent],
+            // Ended before its start was answered.
+            Self::Exited(ended) if *before == Self::Starting && ended.started_at.is_some() => {
+                &[ContainerStartedEvent, ContainerStoppedEvent]
+            }
+            Self::Exited(_) | Self::Lost(_) if before.ended().is_none() => &[ContainerStoppedEvent],
+            _ => &[],
+        }
+    }
+
     /// The running container, also while it is being stopped.
     pub fn run(&self) -> Option<&Run> {
         match self {
@@ -292,6 +308,9 @@ impl Container {
                 result = self.record(node, &new);
                 let begun = result.is_ok() || !matches!(new, State::Created | State::Starting);
                 if begun {
+                    for event in new.events_after(state) {
+                        node.events.container(&self.pod, self.id(), *event);
+                    }
                     *state = new;
                 }
                 begun

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use corten_cri::v1::ContainerEventType;
+
 use super::admit::admit;
 use super::{Container, Ended, Operation, State, launch, stop};
 use crate::error::{Error, Result};
@@ -42,6 +44,7 @@ async fn operation(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
     })?;
     everything(node, container).await?;
     node.containers.remove(container.id());
+    node.events.container(&container.pod, container.id(), ContainerEventType::ContainerDeletedEvent);
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use corten_cri::v1::ContainerEventType;
+
 use super::admit::{Admission, admit};
 use super::{Operation, Pod, State, stop};
 use crate::container;
@@ -31,5 +33,6 @@ async fn operation(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     pod.timeline.step("remove/containers", container::remove::remove_all(node, pod)).await?;
     pod.timeline.step("remove/files", async { record::remove_directory(&node.pod_directory(&pod.id)) }).await?;
     node.pods.remove(&pod.id);
+    node.events.pod(pod, ContainerEventType::ContainerDeletedEvent);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use corten_cri::v1::ContainerEventType;
 use corten_host::network::{Attached, PodNetwork};
 use corten_monitor::protocol::PodPlan;
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -72,6 +73,9 @@ async fn ready(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     let (events, receiver) = mpsc::unbounded_channel();
     let ready = steps(node, pod, events).await?;
     pod.set(node, State::Ready(ready))?;
+    for event in [ContainerEventType::ContainerCreatedEvent, ContainerEventType::ContainerStartedEvent] {
+        node.events.pod(pod, event);
+    }
     exits::watch(node, pod, receiver);
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use corten_cri::v1::ContainerEventType;
+
 use super::admit::{Admission, admit};
 use super::{Operation, Pod, State, undo};
 use crate::container;
@@ -32,7 +34,11 @@ pub(super) async fn bring_down(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     let containers = pod.timeline.step("stop/containers", container::stop::kill_all(node, pod)).await;
     let rest = undo::running_parts(node, pod, monitor).await;
     match containers.and(rest) {
-        Ok(()) => pod.set(node, State::Stopped),
+        Ok(()) => {
+            pod.set(node, State::Stopped)?;
+            node.events.pod(pod, ContainerEventType::ContainerStoppedEvent);
+            Ok(())
+        }
         Err(error) => {
             pod.set(node, State::Broken { why: error.to_string() })?;
             Err(error)

@@ -1,7 +1,5 @@
 //! ListContainers
 
-use std::sync::Arc;
-
 use corten_cri::v1;
 
 use super::{container_message, selected};
@@ -9,8 +7,13 @@ use crate::error::Result;
 use crate::node::Node;
 
 /// The containers that a filter lets through, newest first, from memory.
-pub async fn handle(node: &Arc<Node>, request: v1::ListContainersRequest) -> Result<v1::ListContainersResponse> {
+pub async fn handle(node: &Node, request: v1::ListContainersRequest) -> Result<v1::ListContainersResponse> {
     let v1::ListContainersRequest { filter } = request;
+    Ok(v1::ListContainersResponse { containers: items(node, filter)? })
+}
+
+/// The containers that a filter lets through, newest first.
+pub(super) fn items(node: &Node, filter: Option<v1::ContainerFilter>) -> Result<Vec<v1::Container>> {
     let v1::ContainerFilter { id, state, pod_sandbox_id, label_selector } = filter.unwrap_or_default();
     let state = state.map(|v1::ContainerStateValue { state }| state);
     let mut containers: Vec<v1::Container> = node
@@ -23,5 +26,5 @@ pub async fn handle(node: &Arc<Node>, request: v1::ListContainersRequest) -> Res
         .filter(|container| state.is_none_or(|state| container.state == state))
         .collect();
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
-    Ok(v1::ListContainersResponse { containers })
+    Ok(containers)
 }

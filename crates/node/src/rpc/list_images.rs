@@ -1,7 +1,5 @@
 //! ListImages
 
-use std::sync::Arc;
-
 use corten_cri::v1;
 
 use super::image_message;
@@ -9,12 +7,17 @@ use crate::error::Result;
 use crate::node::Node;
 
 /// The images there are, or the one that a filter names.
-pub async fn handle(node: &Arc<Node>, request: v1::ListImagesRequest) -> Result<v1::ListImagesResponse> {
+pub async fn handle(node: &Node, request: v1::ListImagesRequest) -> Result<v1::ListImagesResponse> {
     let v1::ListImagesRequest { filter } = request;
+    Ok(v1::ListImagesResponse { images: items(node, filter)? })
+}
+
+/// The images there are, or the one that a filter names.
+pub(super) fn items(node: &Node, filter: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>> {
     let v1::ImageFilter { image } = filter.unwrap_or_default();
     let images = match image.map(|spec| spec.image).filter(|name| !name.is_empty()) {
         Some(name) => node.images.resolve(&name)?.into_iter().collect(),
         None => node.images.list(),
     };
-    Ok(v1::ListImagesResponse { images: images.iter().map(|image| image_message::of(image)).collect() })
+    Ok(images.iter().map(|image| image_message::of(image)).collect())
 }

@@ -7,6 +7,7 @@ pub mod container_status;
 pub mod create_container;
 pub mod exec;
 pub mod exec_sync;
+pub mod get_container_events;
 pub mod image_fs_info;
 pub mod image_status;
 pub mod list_container_stats;
@@ -27,11 +28,15 @@ pub mod start_container;
 pub mod status;
 pub mod stop_container;
 pub mod stop_pod_sandbox;
+pub mod stream_containers;
+pub mod stream_images;
+pub mod stream_pod_sandboxes;
 pub mod version;
 
-mod container_message;
+mod batches;
+pub(crate) mod container_message;
 mod image_message;
-mod pod_message;
+pub(crate) mod pod_message;
 mod stats_message;
 mod streams;
 
