@@ -83,7 +83,7 @@ fn what_is_announced_is_not_allocated() {
                         let (kind, start) = if protocol.contains("base64") {
                             (TEXT, &b"0MTIzNDU2"[..])
                         } else {
-                            (BINARY, &b"\0123456"[..])
+                            (BINARY, &b"\x00123456"[..])
                         };
                         websocket.raw.send(&websocket_header(kind, 1 << 30)).await.unwrap();
                         websocket.raw.send(start).await.unwrap();
