@@ -10,7 +10,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e bench install clean
+.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e bench fuzz install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ e2e:
 bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runtimes to measure in turns)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench $(SOCKETS)
+
+fuzz: ## Fuzz what reads the wire, a minute each (SECONDS_EACH: how long; needs cargo-fuzz)
+	cd fuzz && for target in spdy websocket; do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(or $(SECONDS_EACH),60) -rss_limit_mb=1024 || exit; \
+	done
 
 install: build ## Install to PREFIX (and DESTDIR) with a systemd unit and a default configuration
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/corten
