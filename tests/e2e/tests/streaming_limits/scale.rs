@@ -21,8 +21,11 @@ const SESSIONS: usize = 200;
 /// How many times.
 const ROUNDS: usize = 5;
 
-/// What a process may grow by in all rounds but the first two.
-const GROWTH: u64 = 2 << 20;
+/// What a process may grow by in the round in which it grows least: what leaks, leaks in every one. Less than 3 KiB a session.
+const LEAK: u64 = 512 << 10;
+
+/// What a process may grow by in all rounds: the allocator cannot give back what is between what is in use.
+const GROWTH: u64 = 8 << 20;
 
 #[test]
 fn two_hundred_sessions_at_once_leave_nothing_behind() {
@@ -36,10 +39,15 @@ fn two_hundred_sessions_at_once_leave_nothing_behind() {
             memory.push(settled(world).await);
         }
         eprintln!("{:?} KiB", memory.iter().map(|(ours, theirs)| (ours >> 10, theirs >> 10)).collect::<Vec<_>>());
-        let ((cortend, monitor), (cortend_now, monitor_now)) = (memory[1], memory[ROUNDS - 1]);
-        assert!(cortend_now < cortend + GROWTH, "cortend: {memory:?}");
-        assert!(monitor_now < monitor + GROWTH, "monitor: {memory:?}");
+        assert_bounded("cortend", memory.iter().map(|(cortend, _)| *cortend).collect());
+        assert_bounded("the monitor", memory.iter().map(|(_, monitor)| *monitor).collect());
     });
+}
+
+fn assert_bounded(what: &str, memory: Vec<u64>) {
+    let least = memory.windows(2).map(|round| round[1].saturating_sub(round[0])).min();
+    assert!(least < Some(LEAK), "{what} grows in every round: {memory:?}");
+    assert!(memory[ROUNDS - 1] < memory[0] + GROWTH, "{what}: {memory:?}");
 }
 
 /// The memory of cortend and of the monitor once it becomes no less: it is given back a moment after the last session.

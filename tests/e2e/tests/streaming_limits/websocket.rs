@@ -134,8 +134,9 @@ fn pings_and_empty_messages_without_end_do_no_harm() {
                     let mut websocket = cat(world, "v5.channel.k8s.io").await;
                     let many = frame.repeat(1000);
                     // Pongs are left out rather than held: it goes on reading.
-                    let flood = websocket.raw.flood(&many, many.len() * 1000).await;
-                    assert_eq!(flood, Flood::Taken);
+                    for _ in 0..1000 {
+                        websocket.raw.send(&many).await.unwrap();
+                    }
                     websocket.raw.send(&websocket_frame(BINARY, b"\0still here")).await.unwrap();
                     while !websocket.raw.has_received(b"still here") {
                         assert!(websocket.raw.receive().await);
