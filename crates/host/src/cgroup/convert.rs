@@ -19,6 +19,20 @@ pub(super) fn cpu_weight(shares: u64) -> u64 {
     }
 }
 
+/// The most `cpu.shares` that become this `cpu.weight` or less: of every usual value the one that was asked for.
+pub(super) fn cpu_shares(weight: u64) -> u64 {
+    let (mut low, mut high) = (2_u64, 262_144);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if cpu_weight(middle) <= weight {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
 /// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000).
 pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight.clamp(10, 1000) - 10) * 9999 / 990

@@ -22,7 +22,10 @@ use std::{path::PathBuf, sync::Arc};
 
 pub use error::Error;
 pub use hierarchies::{Hierarchies, Mode};
-pub use stats::{Cpu, Io, Memory, Pids, Pressure, Pressures, Stall, Stats, Throttling};
+pub use stats::{
+    Cache, Configured, Cpu, Details, DeviceIo, Hugepages, Io, Memory, Pids, Pressure, Pressures, Reclaim, Stall, Stats,
+    Throttling,
+};
 pub use tree::Created;
 
 use hierarchies::{Controller, Hierarchy, Version};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use super::interfaces::Traffic;
 use super::netlink::{ACK, CREATE, DUMP, EXCL, Error, Message, REPLACE, REQUEST, Socket, as_text, as_u32, find};
 
 const VETH_INFO_PEER: u16 = 1;
@@ -18,6 +19,15 @@ pub(super) struct Link {
     pub(super) alias: Option<String>,
     pub(super) mtu: u32,
     pub(super) master: Option<u32>,
+}
+
+/// A link's traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LinkCounters {
+    pub(super) name: String,
+    pub(super) loopback: bool,
+    pub(super) received: Traffic,
+    pub(super) sent: Traffic,
 }
 
 /// A route of the main table: where it leads to and through which link.
@@ -65,6 +75,12 @@ pub(super) fn find_link(socket: &mut Socket, name: &str) -> Result<Option<Link>,
 pub(super) fn list_links(socket: &mut Socket) -> Result<Vec<Link>, Error> {
     let dump = Message::new(libc::RTM_GETLINK, REQUEST | DUMP, &link_header(0, 0, 0));
     Ok(socket.ask("list links", dump)?.iter().filter_map(|reply| parse_link(reply)).collect())
+}
+
+/// Lists the links' traffic.
+pub(super) fn list_counters(socket: &mut Socket) -> Result<Vec<LinkCounters>, Error> {
+    let dump = Message::new(libc::RTM_GETLINK, REQUEST | DUMP, &link_header(0, 0, 0));
+    Ok(socket.ask("list links", dump)?.iter().filter_map(|reply| parse_counters(reply)).collect())
 }
 
 /// Creates a bridge that is up.
@@ -179,6 +195,23 @@ fn parse_link(body: &[u8]) -> Option<Link> {
         mtu: find(attributes, libc::IFLA_MTU).and_then(as_u32).unwrap_or(0),
         master: find(attributes, libc::IFLA_MASTER).and_then(as_u32),
     })
+}
+
+/// Of `struct rtnl_link_stats64` the first eight: packets, bytes, errors and drops, in and out by turns.
+fn parse_counters(body: &[u8]) -> Option<LinkCounters> {
+    let attributes = body.get(16..)?;
+    let flags = as_u32(body.get(8..12)?)?;
+    let mut numbers = find(attributes, libc::IFLA_STATS64)?.chunks_exact(8).map_while(|bytes| {
+        let bytes = bytes.try_into().ok()?;
+        Some(u64::from_ne_bytes(bytes))
+    });
+    let (mut received, mut sent) = (Traffic::default(), Traffic::default());
+    (received.packets, sent.packets) = (numbers.next()?, numbers.next()?);
+    (received.bytes, sent.bytes) = (numbers.next()?, numbers.next()?);
+    (received.errors, sent.errors) = (numbers.next()?, numbers.next()?);
+    (received.dropped, sent.dropped) = (numbers.next()?, numbers.next()?);
+    let loopback = flags & libc::IFF_LOOPBACK as u32 != 0;
+    Some(LinkCounters { name: as_text(find(attributes, libc::IFLA_IFNAME)?), loopback, received, sent })
 }
 
 fn parse_route(body: &[u8]) -> Option<Route> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub mod bridge;
 pub mod cni;
 mod conntrack;
+pub mod interfaces;
 mod link;
 mod netlink;
 pub mod netns;

@@ -31,3 +31,14 @@ fn swap_is_what_the_sum_has_beyond_memory() {
         assert!(matches!(swap_alone(limit, Some(sum)), Err(Error::BadValue { field: "memory.swap", .. })));
     }
 }
+
+#[test]
+fn shares_come_back_from_their_weight() {
+    for shares in [2, 1024, 262_144] {
+        assert_eq!(cpu_shares(cpu_weight(shares)), shares);
+    }
+    for weight in [0, 1, 39, 100, 9_999, 10_000, u64::MAX] {
+        let shares = cpu_shares(weight);
+        assert!(shares == 2 || cpu_weight(shares) <= weight, "{weight}: {shares}");
+    }
+}

@@ -1,9 +1,12 @@
 //! What a cgroup uses.
 
+mod details;
 mod v1;
 mod v2;
 
 use std::path::Path;
+
+pub use details::{Configured, Details, DeviceIo, Hugepages};
 
 use super::{
     Cgroup, Error, Place, file,
@@ -47,6 +50,10 @@ pub struct Throttling {
     pub throttled_periods: u64,
     /// For how many nanoseconds it had to wait.
     pub throttled: u64,
+    /// Periods in which it used more than its quota, out of what earlier ones had left over.
+    pub burst_periods: u64,
+    /// For how many nanoseconds it ran beyond its quota so.
+    pub burst: u64,
 }
 
 /// Memory, in bytes.
@@ -58,6 +65,10 @@ pub struct Memory {
     pub working_set: u64,
     /// Anonymous memory.
     pub rss: u64,
+    /// The page cache, and what of it is mapped, hot, cold, or on its way to a disk.
+    pub cache: Cache,
+    /// The kernel's own memory for it; `None` if the kernel does not tell.
+    pub kernel: Option<u64>,
     /// The limit that holds here; `None` if there is none. On v2 only the cgroup's own, on v1 also its parents'.
     pub limit: Option<u64>,
     /// The limit less the working set; `None` if there is no limit.
@@ -66,10 +77,46 @@ pub struct Memory {
     pub page_faults: u64,
     /// Of those, how many had to wait for a disk.
     pub major_page_faults: u64,
+    /// Page faults of the processes in this cgroup itself; v2 tells only those of the whole subtree.
+    pub own_page_faults: u64,
+    /// Of those, how many had to wait for a disk.
+    pub own_major_page_faults: u64,
+    /// What reclaiming memory has taken.
+    pub reclaim: Reclaim,
     /// Swap used; `None` if swap is not accounted.
     pub swap: Option<u64>,
     /// The most swap it may use; `None` if there is no limit or swap is not accounted.
     pub swap_limit: Option<u64>,
+}
+
+/// The page cache, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cache {
+    /// All of it.
+    pub total: u64,
+    /// Mapped into processes.
+    pub mapped: u64,
+    /// Used lately.
+    pub active: u64,
+    /// Not used lately: what the working set does not count.
+    pub inactive: u64,
+    /// Changed and not yet on its way to a disk.
+    pub dirty: u64,
+    /// On its way to a disk.
+    pub writeback: u64,
+}
+
+/// Pages reclaimed, and those that were needed again. `None` for what the kernel does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reclaim {
+    /// Pages looked at.
+    pub scanned: Option<u64>,
+    /// Pages taken.
+    pub stolen: Option<u64>,
+    /// Anonymous pages that came back.
+    pub refaults_anon: Option<u64>,
+    /// Pages of files that came back.
+    pub refaults_file: Option<u64>,
 }
 
 /// Processes and threads.
@@ -196,6 +243,15 @@ fn number(dir: &Path, name: &str) -> Result<u64, Error> {
     let file = dir.join(name);
     let text = file::read(&file)?;
     text.trim().parse().map_err(|_| Error::Parse { file, text })
+}
+
+/// A file with one number; `None` if it does not exist.
+fn optional_number(dir: &Path, name: &str) -> Result<Option<u64>, Error> {
+    let file = dir.join(name);
+    match file::read_if_exists(&file)? {
+        None => Ok(None),
+        Some(text) => text.trim().parse().map(Some).map_err(|_| Error::Parse { file, text }),
+    }
 }
 
 /// A file with one number or `max`. `None` for `max`.

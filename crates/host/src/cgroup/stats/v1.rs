@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Cpu, Error, Io, Memory, Throttling, file, number, pairs};
+use super::{Cpu, Error, Io, Memory, Throttling, file, number, optional_number, pairs};
 
 /// A limit from here on means none: the kernel's is the largest `long`, rounded down to a page.
-const UNLIMITED: u64 = 1 << 62;
+pub(super) const UNLIMITED: u64 = 1 << 62;
 
 pub(super) fn cpu(accounting: &Path, throttling: Option<&Path>) -> Result<Cpu, Error> {
     let mut cpu = Cpu {
@@ -20,6 +20,8 @@ pub(super) fn cpu(accounting: &Path, throttling: Option<&Path>) -> Result<Cpu, E
                 "nr_periods" => cpu.throttling.periods = value,
                 "nr_throttled" => cpu.throttling.throttled_periods = value,
                 "throttled_time" => cpu.throttling.throttled = value,
+                "nr_bursts" => cpu.throttling.burst_periods = value,
+                "burst_time" => cpu.throttling.burst = value,
                 _ => {}
             }
         }
@@ -29,17 +31,28 @@ pub(super) fn cpu(accounting: &Path, throttling: Option<&Path>) -> Result<Cpu, E
 
 pub(super) fn memory(dir: &Path) -> Result<Memory, Error> {
     let usage = number(dir, "memory.usage_in_bytes")?;
-    Ok(parse_memory(usage, &file::read(&dir.join("memory.stat"))?))
+    let mut memory = parse_memory(usage, &file::read(&dir.join("memory.stat"))?);
+    memory.kernel = optional_number(dir, "memory.kmem.usage_in_bytes")?;
+    Ok(memory)
 }
 
 /// `memory.stat` has the limits too.
 fn parse_memory(usage: u64, stat: &str) -> Memory {
     let mut memory = Memory { usage, ..Memory::default() };
-    let (mut inactive, mut sum_limit) = (0, None);
+    let mut sum_limit = None;
     for (key, value) in pairs(stat) {
         match key {
-            "total_inactive_file" => inactive = value,
+            "total_cache" => memory.cache.total = value,
+            "total_mapped_file" => memory.cache.mapped = value,
+            "total_active_file" => memory.cache.active = value,
+            "total_inactive_file" => memory.cache.inactive = value,
+            "total_dirty" => memory.cache.dirty = value,
+            "total_writeback" => memory.cache.writeback = value,
+            "total_workingset_refault_anon" => memory.reclaim.refaults_anon = Some(value),
+            "total_workingset_refault_file" => memory.reclaim.refaults_file = Some(value),
             "total_rss" => memory.rss = value,
+            "pgfault" => memory.own_page_faults = value,
+            "pgmajfault" => memory.own_major_page_faults = value,
             "total_pgfault" => memory.page_faults = value,
             "total_pgmajfault" => memory.major_page_faults = value,
             "total_swap" => memory.swap = Some(value),
@@ -48,7 +61,7 @@ fn parse_memory(usage: u64, stat: &str) -> Memory {
             _ => {}
         }
     }
-    memory.working_set = usage.saturating_sub(inactive);
+    memory.working_set = usage.saturating_sub(memory.cache.inactive);
     memory.available = memory.limit.map(|limit| limit.saturating_sub(memory.working_set));
     memory.swap_limit = sum_limit.zip(memory.limit).map(|(sum, limit)| sum.saturating_sub(limit));
     memory

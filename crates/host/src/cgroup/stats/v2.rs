@@ -19,6 +19,8 @@ fn parse_cpu(text: &str) -> Cpu {
             "nr_periods" => cpu.throttling.periods = value,
             "nr_throttled" => cpu.throttling.throttled_periods = value,
             "throttled_usec" => cpu.throttling.throttled = value.saturating_mul(1000),
+            "nr_bursts" => cpu.throttling.burst_periods = value,
+            "burst_usec" => cpu.throttling.burst = value.saturating_mul(1000),
             _ => {}
         }
     }
@@ -27,10 +29,9 @@ fn parse_cpu(text: &str) -> Cpu {
 
 pub(super) fn memory(dir: &Path) -> Result<Memory, Error> {
     let mut memory = parse_memory(&file::read(&dir.join("memory.stat"))?);
-    let inactive = memory.working_set;
     // The root cgroup has no memory.current: what it uses is the sum that memory.stat shows.
     memory.usage = optional_limit(dir, "memory.current")?.unwrap_or(memory.usage);
-    memory.working_set = memory.usage.saturating_sub(inactive);
+    memory.working_set = memory.usage.saturating_sub(memory.cache.inactive);
     memory.limit = optional_limit(dir, "memory.max")?;
     memory.available = memory.limit.map(|limit| limit.saturating_sub(memory.working_set));
     memory.swap = optional_limit(dir, "memory.swap.current")?;
@@ -38,7 +39,7 @@ pub(super) fn memory(dir: &Path) -> Result<Memory, Error> {
     Ok(memory)
 }
 
-/// Of `memory.stat`; the working set is the inactive page cache only, and the usage what the root cgroup's is.
+/// Of `memory.stat`; the usage is what the root cgroup's is.
 fn parse_memory(stat: &str) -> Memory {
     let mut memory = Memory::default();
     for (key, value) in pairs(stat) {
@@ -47,10 +48,25 @@ fn parse_memory(stat: &str) -> Memory {
                 memory.rss = value;
                 memory.usage = memory.usage.saturating_add(value);
             }
-            "file" | "kernel" => memory.usage = memory.usage.saturating_add(value),
-            "inactive_file" => memory.working_set = value,
-            "pgfault" => memory.page_faults = value,
-            "pgmajfault" => memory.major_page_faults = value,
+            "file" => {
+                memory.cache.total = value;
+                memory.usage = memory.usage.saturating_add(value);
+            }
+            "kernel" => {
+                memory.kernel = Some(value);
+                memory.usage = memory.usage.saturating_add(value);
+            }
+            "file_mapped" => memory.cache.mapped = value,
+            "active_file" => memory.cache.active = value,
+            "inactive_file" => memory.cache.inactive = value,
+            "file_dirty" => memory.cache.dirty = value,
+            "file_writeback" => memory.cache.writeback = value,
+            "pgfault" => (memory.page_faults, memory.own_page_faults) = (value, value),
+            "pgmajfault" => (memory.major_page_faults, memory.own_major_page_faults) = (value, value),
+            "pgscan" => memory.reclaim.scanned = Some(value),
+            "pgsteal" => memory.reclaim.stolen = Some(value),
+            "workingset_refault_anon" => memory.reclaim.refaults_anon = Some(value),
+            "workingset_refault_file" => memory.reclaim.refaults_file = Some(value),
             _ => {}
         }
     }

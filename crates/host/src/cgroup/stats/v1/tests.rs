@@ -1,21 +1,28 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use super::super::{Cache, Reclaim};
 use super::*;
 
 #[test]
 fn memory_is_that_of_the_whole_subtree() {
-    let stat = "cache 1\nrss 2\nswap 0\npgfault 5\nhierarchical_memory_limit 10000\nhierarchical_memsw_limit 15000\n\
+    let stat = "cache 1\nrss 2\nswap 0\npgfault 5\npgmajfault 1\nhierarchical_memory_limit 10000\nhierarchical_memsw_limit 15000\n\
                 total_cache 3000\ntotal_rss 2000\ntotal_swap 7\ntotal_pgfault 500\ntotal_pgmajfault 4\n\
-                total_inactive_file 1000\ntotal_active_file 2000\n";
+                total_inactive_file 1000\ntotal_active_file 2000\ntotal_mapped_file 300\ntotal_dirty 30\n\
+                total_writeback 3\ntotal_workingset_refault_anon 8\ntotal_workingset_refault_file 9\n";
     let memory = parse_memory(6000, stat);
     let expected = Memory {
         usage: 6000,
         working_set: 5000,
         rss: 2000,
+        cache: Cache { total: 3000, mapped: 300, active: 2000, inactive: 1000, dirty: 30, writeback: 3 },
+        kernel: None,
         limit: Some(10_000),
         available: Some(5000),
         page_faults: 500,
         major_page_faults: 4,
+        own_page_faults: 5,
+        own_major_page_faults: 1,
+        reclaim: Reclaim { refaults_anon: Some(8), refaults_file: Some(9), ..Reclaim::default() },
         swap: Some(7),
         swap_limit: Some(5000),
     };

@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use super::super::{Cache, Reclaim};
 use super::*;
 
 #[test]
 fn cpu_times_become_nanoseconds() {
     let text = "usage_usec 5\nuser_usec 3\nsystem_usec 2\ncore_sched.force_idle_usec 0\nnr_periods 7\nnr_throttled 1\n\
-                throttled_usec 9\nnr_bursts 0\nburst_usec 0\n";
-    let throttling = Throttling { periods: 7, throttled_periods: 1, throttled: 9000 };
+                throttled_usec 9\nnr_bursts 2\nburst_usec 4\n";
+    let throttling = Throttling { periods: 7, throttled_periods: 1, throttled: 9000, burst_periods: 2, burst: 4000 };
     assert_eq!(parse_cpu(text), Cpu { usage: 5000, user: 3000, system: 2000, throttling });
 }
 
@@ -18,7 +19,9 @@ fn memory_is_read_from_its_files() {
     let put = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
     put(
         "memory.stat",
-        "anon 2000\nfile 3000\nkernel 500\ninactive_file 1000\nactive_file 2000\npgfault 50\npgmajfault 4\n",
+        "anon 2000\nfile 3000\nkernel 500\nfile_mapped 300\nfile_dirty 30\nfile_writeback 3\ninactive_file 1000\n\
+         active_file 2000\nworkingset_refault_anon 8\nworkingset_refault_file 9\npgscan 70\npgsteal 60\npgfault 50\n\
+         pgmajfault 4\n",
     );
     let root = memory(dir.path()).unwrap();
     assert_eq!((root.usage, root.limit, root.swap), (5500, None, None), "the root cgroup has no other files");
@@ -30,10 +33,15 @@ fn memory_is_read_from_its_files() {
         usage: 6000,
         working_set: 5000,
         rss: 2000,
+        cache: Cache { total: 3000, mapped: 300, active: 2000, inactive: 1000, dirty: 30, writeback: 3 },
+        kernel: Some(500),
         limit: Some(10_000),
         available: Some(5000),
         page_faults: 50,
         major_page_faults: 4,
+        own_page_faults: 50,
+        own_major_page_faults: 4,
+        reclaim: Reclaim { scanned: Some(70), stolen: Some(60), refaults_anon: Some(8), refaults_file: Some(9) },
         swap: Some(7),
         swap_limit: None,
     };
