@@ -22,6 +22,7 @@ pub mod security;
 pub mod server;
 pub mod service;
 pub mod spec;
+pub mod stats;
 pub mod streaming;
 pub mod timeline;
 pub mod user;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use corten_host::cgroup::{Cgroup, Hierarchies};
+use corten_host::cgroup::{Cgroup, Hierarchies, Mode};
 
 use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
@@ -110,6 +110,11 @@ impl Node {
         self.hierarchies
             .cgroup(path)
             .map_err(|error| Error::invalid("config.linux.cgroup_parent", path, error.to_string()))
+    }
+
+    /// How cgroups are set up on this machine.
+    pub fn cgroup_mode(&self) -> Mode {
+        self.hierarchies.mode()
     }
 
     /// The runtime handler of a name; the default one for an empty name.

@@ -92,11 +92,11 @@ impl RuntimeService for Service {
         container_stats: ContainerStatsRequest => ContainerStatsResponse;
         list_container_stats: ListContainerStatsRequest => ListContainerStatsResponse;
         unimplemented stream_container_stats: StreamContainerStatsRequest => stream StreamContainerStatsStream of StreamContainerStatsResponse;
-        unimplemented pod_sandbox_stats: PodSandboxStatsRequest => PodSandboxStatsResponse;
-        unimplemented list_pod_sandbox_stats: ListPodSandboxStatsRequest => ListPodSandboxStatsResponse;
+        pod_sandbox_stats: PodSandboxStatsRequest => PodSandboxStatsResponse;
+        list_pod_sandbox_stats: ListPodSandboxStatsRequest => ListPodSandboxStatsResponse;
         unimplemented stream_pod_sandbox_stats: StreamPodSandboxStatsRequest => stream StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
-        unimplemented list_metric_descriptors: ListMetricDescriptorsRequest => ListMetricDescriptorsResponse;
-        unimplemented list_pod_sandbox_metrics: ListPodSandboxMetricsRequest => ListPodSandboxMetricsResponse;
+        list_metric_descriptors: ListMetricDescriptorsRequest => ListMetricDescriptorsResponse;
+        list_pod_sandbox_metrics: ListPodSandboxMetricsRequest => ListPodSandboxMetricsResponse;
         unimplemented stream_pod_sandbox_metrics: StreamPodSandboxMetricsRequest => stream StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
         get_container_events: GetEventsRequest => stream GetContainerEventsStream of ContainerEventResponse;
 

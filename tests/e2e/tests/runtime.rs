@@ -88,11 +88,7 @@ fn what_is_not_built_yet_says_unimplemented() {
         let mut runtime = lab.cri.runtime();
         assert_unimplemented!(
             runtime,
-            pod_sandbox_stats(PodSandboxStatsRequest),
-            list_pod_sandbox_stats(ListPodSandboxStatsRequest),
             checkpoint_container(CheckpointContainerRequest),
-            list_metric_descriptors(ListMetricDescriptorsRequest),
-            list_pod_sandbox_metrics(ListPodSandboxMetricsRequest),
             update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
             stream_container_stats(StreamContainerStatsRequest),
             stream_pod_sandbox_stats(StreamPodSandboxStatsRequest),

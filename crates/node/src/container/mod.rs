@@ -35,6 +35,7 @@ use crate::node::Node;
 use crate::operation::Slot;
 use crate::pod::Pod;
 use crate::record;
+use crate::stats::Remembered;
 use crate::timeline::now;
 use crate::user::ResolvedUser;
 use config::ContainerConfig;
@@ -64,6 +65,8 @@ pub struct Container {
     pub stop_deadline: watch::Sender<Option<Instant>>,
     /// Whether its stdin has been closed: whoever writes to it lets go of it.
     pub stdin_closed: watch::Sender<bool>,
+    /// What its stats were when somebody last looked.
+    pub remembered: Remembered,
     resolved: OnceLock<Resolved>,
     state: watch::Sender<State>,
 }
@@ -262,6 +265,7 @@ impl Container {
             slot: Slot::default(),
             stop_deadline: watch::Sender::new(None),
             stdin_closed: watch::Sender::new(false),
+            remembered: Remembered::default(),
             resolved,
             state: watch::Sender::new(record.state),
         }

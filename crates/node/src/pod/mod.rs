@@ -33,6 +33,7 @@ use crate::node::Node;
 use crate::operation::{Slot, lock};
 use crate::record;
 use crate::security::PodNamespace;
+use crate::stats::CpuSamples;
 use crate::timeline::{Timeline, now};
 use config::PodConfig;
 
@@ -61,6 +62,8 @@ pub struct Pod {
     pub timeline: Timeline,
     /// The operation that runs.
     pub slot: Slot<Operation>,
+    /// Its CPU time when somebody last looked.
+    pub cpu: CpuSamples,
     /// The cgroup directories that were made for it above its containers'.
     cgroup: Mutex<Option<Created>>,
     state: watch::Sender<State>,
@@ -151,7 +154,8 @@ impl Pod {
         state: State,
     ) -> Self {
         let (cgroup, state) = (Mutex::new(cgroup), watch::Sender::new(state));
-        Self { id, config, handler, created_at, timeline: Timeline::default(), slot: Slot::default(), cgroup, state }
+        let (timeline, slot, cpu) = (Timeline::default(), Slot::default(), CpuSamples::default());
+        Self { id, config, handler, created_at, timeline, slot, cpu, cgroup, state }
     }
 
     /// The state now.

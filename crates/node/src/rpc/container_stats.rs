@@ -7,10 +7,12 @@ use corten_cri::v1;
 use super::stats_message;
 use crate::error::Result;
 use crate::node::Node;
+use crate::stats;
 
-/// A container's cpu, memory and writable layer.
+/// What a container uses; of one that does not run, its writable layer.
 pub async fn handle(node: &Arc<Node>, request: v1::ContainerStatsRequest) -> Result<v1::ContainerStatsResponse> {
     let v1::ContainerStatsRequest { container_id } = request;
     let container = node.containers.find(&container_id)?;
-    Ok(v1::ContainerStatsResponse { stats: Some(stats_message::of(node, &container).await?) })
+    let usage = stats::container(node, &container).await?;
+    Ok(v1::ContainerStatsResponse { stats: Some(stats_message::container(node, &container, &usage)) })
 }

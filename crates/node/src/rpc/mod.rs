@@ -13,8 +13,12 @@ pub mod image_status;
 pub mod list_container_stats;
 pub mod list_containers;
 pub mod list_images;
+pub mod list_metric_descriptors;
 pub mod list_pod_sandbox;
+pub mod list_pod_sandbox_metrics;
+pub mod list_pod_sandbox_stats;
 pub mod load_image;
+pub mod pod_sandbox_stats;
 pub mod pod_sandbox_status;
 pub mod pod_timeline;
 pub mod port_forward;
@@ -41,6 +45,9 @@ mod stats_message;
 mod streams;
 
 use std::collections::BTreeMap;
+
+/// How many pods or containers are measured at once.
+const AT_ONCE: usize = 4;
 
 /// Whether `labels` has every pair of `selector`.
 fn selected(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {

@@ -44,7 +44,8 @@ fn state(pod: &Pod) -> Option<v1::PodSandboxState> {
     })
 }
 
-fn metadata(pod: &Pod) -> v1::PodSandboxMetadata {
+/// The pod's name, namespace, uid and attempt.
+pub fn metadata(pod: &Pod) -> v1::PodSandboxMetadata {
     let metadata = pod.config.metadata.clone();
     v1::PodSandboxMetadata {
         name: metadata.name,
