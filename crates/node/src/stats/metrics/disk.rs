@@ -21,7 +21,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "container_fs_usage_bytes",
         "Number of bytes that are consumed by the container on this filesystem.",
         &["device"],
-        |s| layer(s),
+        layer,
     ),
     Family::counters("container_fs_reads_bytes_total", "Cumulative count of bytes read", &["device"], |s| {
         devices(s, |device| device.read_bytes)
