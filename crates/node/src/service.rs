@@ -91,13 +91,13 @@ impl RuntimeService for Service {
 
         container_stats: ContainerStatsRequest => ContainerStatsResponse;
         list_container_stats: ListContainerStatsRequest => ListContainerStatsResponse;
-        unimplemented stream_container_stats: StreamContainerStatsRequest => stream StreamContainerStatsStream of StreamContainerStatsResponse;
+        stream_container_stats: StreamContainerStatsRequest => stream StreamContainerStatsStream of StreamContainerStatsResponse;
         pod_sandbox_stats: PodSandboxStatsRequest => PodSandboxStatsResponse;
         list_pod_sandbox_stats: ListPodSandboxStatsRequest => ListPodSandboxStatsResponse;
-        unimplemented stream_pod_sandbox_stats: StreamPodSandboxStatsRequest => stream StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
+        stream_pod_sandbox_stats: StreamPodSandboxStatsRequest => stream StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
         list_metric_descriptors: ListMetricDescriptorsRequest => ListMetricDescriptorsResponse;
         list_pod_sandbox_metrics: ListPodSandboxMetricsRequest => ListPodSandboxMetricsResponse;
-        unimplemented stream_pod_sandbox_metrics: StreamPodSandboxMetricsRequest => stream StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
+        stream_pod_sandbox_metrics: StreamPodSandboxMetricsRequest => stream StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
         get_container_events: GetEventsRequest => stream GetContainerEventsStream of ContainerEventResponse;
 
         unimplemented checkpoint_container: CheckpointContainerRequest => CheckpointContainerResponse;

@@ -1,8 +1,8 @@
 //! GetContainerEvents, and the lists as streams.
 
-use corten_cri::v1::{ContainerEventType::*, *};
+use corten_cri::v1::{ContainerEventType::*, runtime_service_client::RuntimeServiceClient, *};
 use corten_e2e::{cri::PATIENCE, daemon::Setup, lab, pods};
-use tonic::Streaming;
+use tonic::{Streaming, transport::Channel};
 
 /// The next event, as its kind and whose it is.
 async fn next(events: &mut Streaming<ContainerEventResponse>) -> ContainerEventResponse {
@@ -102,12 +102,33 @@ fn streams_say_what_lists_say() {
         let streamed: Vec<_> = all(streamed).await.into_iter().flat_map(|batch| batch.pod_sandboxes).collect();
         assert_eq!((streamed.len(), &streamed), (2, &listed));
 
+        let streamed = runtime.stream_container_stats(StreamContainerStatsRequest::default()).await.unwrap();
+        let streamed = all(streamed.into_inner()).await.into_iter().flat_map(|batch| batch.container_stats);
+        assert!(streamed.map(|stats| stats.attributes.unwrap().id).eq(listed_ids(&mut runtime).await));
+        let streamed = runtime.stream_pod_sandbox_stats(StreamPodSandboxStatsRequest::default()).await.unwrap();
+        let streamed = all(streamed.into_inner()).await.into_iter().flat_map(|batch| batch.pod_sandbox_stats);
+        let mut ids: Vec<_> = streamed.map(|stats| stats.attributes.unwrap().id).collect();
+        ids.sort();
+        let mut pods = vec![first.clone(), second.clone()];
+        pods.sort();
+        assert_eq!(ids, pods);
+        let streamed = runtime.stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest {}).await.unwrap();
+        let streamed = all(streamed.into_inner()).await.into_iter().flat_map(|batch| batch.pod_sandbox_metrics);
+        let mut ids: Vec<_> = streamed.map(|metrics| metrics.pod_sandbox_id).collect();
+        ids.sort();
+        assert_eq!(ids, pods);
+
         let mut images = lab.cri.images();
         let listed = images.list_images(ListImagesRequest::default()).await.unwrap().into_inner().images;
         let streamed = images.stream_images(StreamImagesRequest::default()).await.unwrap().into_inner();
         let streamed: Vec<_> = all(streamed).await.into_iter().flat_map(|batch| batch.images).collect();
         assert_eq!(streamed, listed);
     });
+}
+
+async fn listed_ids(runtime: &mut RuntimeServiceClient<Channel>) -> Vec<String> {
+    let listed = runtime.list_container_stats(ListContainerStatsRequest::default()).await.unwrap().into_inner().stats;
+    listed.into_iter().map(|stats| stats.attributes.unwrap().id).collect()
 }
 
 /// More than one message can carry: 16 MiB. Annotations may have 256 KiB each in all.

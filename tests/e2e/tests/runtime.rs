@@ -90,9 +90,6 @@ fn what_is_not_built_yet_says_unimplemented() {
             runtime,
             checkpoint_container(CheckpointContainerRequest),
             update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
-            stream_container_stats(StreamContainerStatsRequest),
-            stream_pod_sandbox_stats(StreamPodSandboxStatsRequest),
-            stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest),
             checkpoint_pod(CheckpointPodRequest),
             restore_pod(RestorePodRequest),
         );

@@ -32,8 +32,11 @@ pub mod start_container;
 pub mod status;
 pub mod stop_container;
 pub mod stop_pod_sandbox;
+pub mod stream_container_stats;
 pub mod stream_containers;
 pub mod stream_images;
+pub mod stream_pod_sandbox_metrics;
+pub mod stream_pod_sandbox_stats;
 pub mod stream_pod_sandboxes;
 pub mod version;
 
