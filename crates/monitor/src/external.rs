@@ -8,6 +8,7 @@ mod console;
 mod root;
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
@@ -66,7 +67,7 @@ fn create_and_start(
     pod: &PodHandles<'_>,
     stdio: Option<Stdio>,
 ) -> Result<Started, CallError> {
-    root::mount(&plan.root, &container.root(), &container.runtime.mounts)?;
+    root::mount(&plan.root, &container.root(), &container.runtime.mounts, pod.users)?;
     if uses_shm(&plan.spec) {
         let namespace = pod.shm_ns.ok_or_else(|| bad("the pod has no /dev/shm of its own".to_owned()))?;
         root::mount_shm(namespace, &container.shm())?;
@@ -167,6 +168,11 @@ fn spec_for(container: External<'_>, mut spec: Spec, pod: &PodHandles<'_>) -> Sp
             && namespace.path().is_none()
         {
             namespace.set_path(Some(format!("/proc/{init}/ns/pid").into()));
+        }
+        if let Some(users) = pod.users
+            && namespace.typ() == LinuxNamespaceType::User
+        {
+            namespace.set_path(Some(format!("/proc/{}/fd/{}", std::process::id(), users.as_raw_fd()).into()));
         }
     }
     spec

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use corten_host::cgroup::Hierarchies;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use corten_host::user_namespace::Mappings;
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::de::DeserializeOwned;
@@ -17,6 +18,7 @@ use crate::log::file;
 use crate::protocol::{CallError, Exec, Launch, Launcher};
 use crate::reap;
 use crate::report::{Facts, Report, Runtime, Streams, tell};
+use crate::users;
 
 /// The largest plan or filter, in bytes.
 const MAX_PLAN: u64 = 16 * 1024 * 1024;
@@ -42,6 +44,8 @@ pub fn exec(id: &str, container: &str, mut fds: Vec<OwnedFd>, target: &Target, s
     let outcome = read_plan::<Exec>(&mut fds).and_then(|plan| {
         let stdio = if plan.terminal { None } else { Some(exec_stdio(&mut fds)?) };
         let seccomp = filter(plan.seccomp, &mut fds)?;
+        let users = users::of_process(target.init)?;
+        give(stdio.as_ref(), Some(&plan.process), users.as_ref())?;
         match &target.facts.external {
             Some(runtime) => external::exec(External { runtime, id: container }, id, &plan, stdio),
             None => launcher::exec(&plan, target.init, stdio, seccomp),
@@ -75,8 +79,9 @@ fn start(
     if let Some(path) = &plan.log {
         fds.push(file::open(path).map_err(|error| node("log", format!("{}: {error}", path.display())))?);
     }
-    let terminal = plan.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
+    let terminal = plan.spec.process().as_ref().and_then(Process::terminal).unwrap_or(false);
     let (stdio, ends) = if terminal { (None, Ends::default()) } else { container_stdio(plan.stdin)? };
+    give(stdio.as_ref(), plan.spec.process().as_ref(), users::of_spec(&plan.spec).as_ref())?;
     let started = match &plan.launcher {
         Launcher::BuiltIn => launcher::launch(plan, pod, stdio, seccomp)?,
         Launcher::External { binary, state, bundle, mounts } => {
@@ -95,6 +100,15 @@ fn start(
     let max_log_line = plan.max_log_line.clamp(1, MAX_LOG_LINE);
     let streams = Streams { log: plan.log.clone(), terminal, stdin, max_log_line };
     Ok((Report::Started { pid: started.pid, at, streams: Some(streams) }, fds))
+}
+
+/// Makes the process's user in its user namespace the owner of its pipes.
+fn give(stdio: Option<&Stdio>, process: Option<&Process>, users: Option<&Mappings>) -> Result<(), CallError> {
+    match (stdio, process, users) {
+        (Some(stdio), Some(process), Some(mappings)) => users::give(stdio, process.user(), mappings)
+            .map_err(|error| node("stdio", format!("give it to the user: {error}"))),
+        _ => Ok(()),
+    }
 }
 
 /// The monitor's ends of a container's pipes.

@@ -1,5 +1,6 @@
 //! The per-pod monitor. `cortend` uses [`protocol`] only; everything else is the `corten-monitor` program.
 
+pub mod alone;
 pub mod connection;
 pub mod container;
 pub mod external;
@@ -17,3 +18,4 @@ pub mod reactor;
 pub mod reap;
 pub mod report;
 pub mod start;
+pub mod users;

@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use corten_host::user_namespace::Mappings;
 use oci_spec::runtime::{Process, Spec};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,10 @@ pub struct PodPlan {
     pub shared_pid: bool,
     /// The pod's network namespace file; `None` for the host's network.
     pub netns: Option<PathBuf>,
+    /// The ids of the pod's user namespace, which owns its other namespaces; `None` keeps the host's. With a network
+    /// namespace it is the one that owns that.
+    #[serde(default)]
+    pub users: Option<Mappings>,
     /// Sysctls to write in the pod's namespaces (dotted names).
     pub sysctls: Vec<(String, String)>,
     /// The cgroup, below each hierarchy's root, that the monitor moves itself (and the pod's init) to. Created if missing.
@@ -141,7 +146,8 @@ pub enum Call {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// The OCI runtime spec. `linux.seccomp` is ignored by the built-in launcher in favour of the compiled filter.
-    /// A bind mount whose source is [`POD_SHM`] is the pod's own `/dev/shm`.
+    /// A bind mount whose source is [`POD_SHM`] is the pod's own `/dev/shm`. A user namespace has no path: it is the
+    /// pod's, whose ids `linux.uidMappings` and `linux.gidMappings` repeat.
     pub spec: Spec,
     /// The container's root filesystem.
     pub root: OverlayRoot,

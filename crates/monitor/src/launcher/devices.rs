@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, chownat, fstat,
 use rustix::io::Errno;
 
 use super::errors::{Blame, container, node, refused};
+use super::nodes::Nodes;
 use super::resolve::{Confined, Kind};
 use crate::protocol::CallError;
 
@@ -42,22 +43,42 @@ fn is_ours(mounts: &[Mount]) -> bool {
     !mounts.iter().any(|mount| mount.destination().components().eq(Path::new("/dev").components()) && is_bind(mount))
 }
 
-/// Makes the default devices, those of the specification, and the links.
-pub(super) fn populate(root: Confined<'_>, mounts: &[Mount], devices: &[LinuxDevice]) -> Result<(), CallError> {
+/// The default devices and those of the specification, by their paths; none if `/dev` is not the container's own.
+pub(super) fn wanted(mounts: &[Mount], devices: &[LinuxDevice]) -> Result<Vec<(PathBuf, Node)>, CallError> {
+    if !is_ours(mounts) {
+        return Ok(Vec::new());
+    }
+    let asked = devices.iter().map(|device| Ok((device.path().clone(), Node::of(device)?)));
+    let asked = asked.collect::<Result<Vec<_>, CallError>>()?;
+    let default = DEFAULT.iter().filter(|(path, ..)| !asked.iter().any(|(other, _)| other == Path::new(path)));
+    let default = default.map(|(path, major, minor)| {
+        let device = makedev(*major, *minor);
+        (path.into(), Node { kind: FileType::CharacterDevice, device, mode: 0o666, owner: (0, 0) })
+    });
+    Ok(default.chain(asked.iter().map(|(path, node)| (path.clone(), *node))).collect())
+}
+
+/// Makes the default devices, those of the specification, and the links. Devices that are `made` already are mounted.
+pub(super) fn populate(
+    root: Confined<'_>,
+    mounts: &[Mount],
+    devices: &[LinuxDevice],
+    made: &Nodes,
+) -> Result<(), CallError> {
     if !is_ours(mounts) {
         return Ok(());
     }
     let (dev, _) = root.open_or_make(Path::new("/dev"), Kind::Directory).container(|| "make /dev".into())?;
-    for (path, major, minor) in DEFAULT {
-        if devices.iter().any(|device| device.path() == Path::new(path)) {
-            continue;
+    for (path, node) in wanted(mounts, devices)? {
+        let step = || format!("make device {}", path.display());
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(refused(format!("device {}: not a path of a file", path.display())));
+        };
+        let (directory, _) = root.open_or_make(directory, Kind::Directory).container(step)?;
+        match made.get(&path) {
+            Some(copy) => place(copy, &directory, name).container(step)?,
+            None => node.make(&directory, name, &path).container(step)?,
         }
-        let name = OsStr::new(path.trim_start_matches("/dev/"));
-        let node = Node { kind: FileType::CharacterDevice, device: makedev(major, minor), mode: 0o666, owner: (0, 0) };
-        node.make(&dev, name, Path::new(path)).node(|| format!("make {path}"))?;
-    }
-    for device in devices {
-        make(root, device)?;
     }
     for (target, name) in LINKS {
         link(&dev, target, name).node(|| format!("make /dev/{name}"))?;
@@ -72,15 +93,44 @@ fn link(dev: &OwnedFd, target: &str, name: &str) -> io::Result<()> {
     }
 }
 
+/// Mounts a node over a file, which is made if need be.
+fn place(copy: &OwnedFd, directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let (target, _) = Confined::to(directory.as_fd()).open_or_make(Path::new(name), Kind::File)?;
+    mount::attach(copy, &target)
+}
+
 /// A device node to make.
-struct Node {
-    kind: FileType,
-    device: Dev,
-    mode: u32,
-    owner: (u32, u32),
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    pub(super) kind: FileType,
+    pub(super) device: Dev,
+    pub(super) mode: u32,
+    /// User and group.
+    pub(super) owner: (u32, u32),
 }
 
 impl Node {
+    /// That of a device of the specification.
+    fn of(device: &LinuxDevice) -> Result<Self, CallError> {
+        let path = device.path();
+        let step = || format!("make device {}", path.display());
+        let kind = match device.typ() {
+            LinuxDeviceType::B => FileType::BlockDevice,
+            LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+            LinuxDeviceType::P => FileType::Fifo,
+            LinuxDeviceType::A => {
+                return Err(refused(format!("device {}: type a is for cgroup rules", path.display())));
+            }
+        };
+        super::identity::check_ids(&step(), [device.uid(), device.gid()].into_iter().flatten())?;
+        let number = |value: i64| u32::try_from(value).container(step);
+        let fifo = kind == FileType::Fifo;
+        let number = if fifo { 0 } else { makedev(number(device.major())?, number(device.minor())?) };
+        let (mode, owner) =
+            (device.file_mode().unwrap_or(0o666), (device.uid().unwrap_or(0), device.gid().unwrap_or(0)));
+        Ok(Node { kind, device: number, mode, owner })
+    }
+
     /// Makes it in a directory. Where nodes cannot be made, the host's own is mounted there instead.
     fn make(&self, directory: &OwnedFd, name: &OsStr, host: &Path) -> io::Result<()> {
         match mknodat(directory, name, self.kind, Mode::from_raw_mode(self.mode & 0o7777), self.device) {
@@ -94,37 +144,8 @@ impl Node {
             Err(Errno::PERM) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let copy = mount::clone_path(host, false)?;
-        let (target, _) = Confined::to(directory.as_fd()).open_or_make(Path::new(name), Kind::File)?;
-        mount::attach(&copy, &target)
+        place(&mount::clone_path(host, false)?, directory, name)
     }
-}
-
-/// One device of the specification.
-fn make(root: Confined<'_>, device: &LinuxDevice) -> Result<(), CallError> {
-    let path = device.path();
-    let step = || format!("make device {}", path.display());
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(refused(format!("device {}: not a path of a file", path.display())));
-    };
-    let kind = match device.typ() {
-        LinuxDeviceType::B => FileType::BlockDevice,
-        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
-        LinuxDeviceType::P => FileType::Fifo,
-        LinuxDeviceType::A => return Err(refused(format!("device {}: type a is for cgroup rules", path.display()))),
-    };
-    super::identity::check_ids(&step(), [device.uid(), device.gid()].into_iter().flatten())?;
-    let number = |value: i64| u32::try_from(value).container(step);
-    let device_number =
-        if kind == FileType::Fifo { 0 } else { makedev(number(device.major())?, number(device.minor())?) };
-    let node = Node {
-        kind,
-        device: device_number,
-        mode: device.file_mode().unwrap_or(0o666),
-        owner: (device.uid().unwrap_or(0), device.gid().unwrap_or(0)),
-    };
-    let (directory, _) = root.open_or_make(directory, Kind::Directory).container(step)?;
-    node.make(&directory, name, path).container(step)
 }
 
 /// The null device: the container's own if it is one, else the host's.
@@ -142,7 +163,7 @@ pub(super) fn null(root: Confined<'_>) -> Result<OwnedFd, CallError> {
 }
 
 /// Whether a file is the null device.
-pub(super) fn is_null(stat: &rustix::fs::Stat) -> bool {
+pub(crate) fn is_null(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
 }
 

@@ -14,6 +14,7 @@ use super::program::{Program, read_seccomp};
 use super::resolve::Confined;
 use super::{Started, Stdio, cgroups, channel, end, fork, hide, labels, limits, stdio, wait};
 use crate::protocol::{CallError, Exec};
+use crate::users;
 
 /// The namespaces that are joined by the child itself; the PID namespace is joined by being born into it.
 const OTHERS: i32 =
@@ -35,13 +36,14 @@ pub fn exec(plan: &Exec, init_pid: i32, stdio: Option<Stdio>, seccomp: Option<Ow
     if !is_sibling(init_pid) {
         return Err(CallError::NotRunning { what: "the container".into() });
     }
+    let owned = users::of_process(init_pid)?.is_some();
     let v2 = cgroup.open_v2();
     process::join_namespaces(init.as_fd(), libc::CLONE_NEWPID).map_err(gone)?;
     let (ours, theirs) = channel::pair()?;
     match fork(0, v2.as_ref().map(AsFd::as_fd))? {
         Fork::Child => {
             drop(ours);
-            let joining = Joining { plan, init, cgroup, in_v2: v2.is_some(), stdio, program };
+            let joining = Joining { plan, init, cgroup, in_v2: v2.is_some(), owned, stdio, program };
             end(joining.run(&theirs), &theirs)
         }
         Fork::Parent(sibling) => {
@@ -74,6 +76,8 @@ struct Joining<'a> {
     init: OwnedFd,
     cgroup: Cgroup,
     in_v2: bool,
+    /// Whether the container has a user namespace of its own.
+    owned: bool,
     stdio: Option<Stdio>,
     program: Program<'a>,
 }
@@ -87,7 +91,11 @@ impl Joining<'_> {
         limits::set_oom_score(process.oom_score_adj())?;
         labels::set_for_exec(process)?;
         // Takes the container's root and its `/` as working directory too.
-        process::join_namespaces(self.init.as_fd(), OTHERS).map_err(gone)?;
+        let users = if self.owned { libc::CLONE_NEWUSER } else { 0 };
+        process::join_namespaces(self.init.as_fd(), OTHERS | users).map_err(gone)?;
+        if self.owned {
+            users::become_root().node(|| "become root of the user namespace".into())?;
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty()).node(|| "open the container's root".into())?;
         let connected = stdio::connect(process, self.plan.terminal, self.stdio, Confined::to(root.as_fd()), channel)?;

@@ -1,8 +1,7 @@
 //! The container's init, from clone3 to execve: a list of steps.
 
-use std::cell::Cell;
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use corten_host::cgroup::Cgroup;
@@ -11,18 +10,20 @@ use corten_host::process;
 use oci_spec::runtime::{Linux, Spec};
 use rustix::fs::Mode;
 
+use super::binds::Binds;
 use super::cgroups::{self, CgroupMounts};
 use super::channel::ChildEnd;
 use super::errors::{Blame, refused};
 use super::mounts::{self, Mounter};
 use super::namespaces::Namespaces;
+use super::nodes::Nodes;
 use super::program::Program;
 use super::resolve::{Confined, Kind};
 use super::root::{self, Root};
 use super::stdio::Connected;
 use super::{Stdio, devices, labels, limits, options, stdio, sysctl};
-use crate::overlay;
 use crate::protocol::{CallError, OverlayRoot};
+use crate::{overlay, users};
 
 /// Everything the child needs.
 pub(super) struct Init<'a> {
@@ -31,7 +32,11 @@ pub(super) struct Init<'a> {
     pub(super) program: Program<'a>,
     pub(super) root: Root,
     pub(super) overlay: &'a OverlayRoot,
-    pub(super) shm: Option<OwnedFd>,
+    pub(super) binds: Binds,
+    /// Device nodes that were made already.
+    pub(super) nodes: Nodes,
+    /// Whether this is in a user namespace, where its user has no id yet.
+    pub(super) owned: bool,
     pub(super) namespaces: Namespaces,
     pub(super) cgroup: &'a Cgroup,
     /// Whether clone3 has joined the v2 cgroup.
@@ -58,18 +63,18 @@ impl Init<'_> {
             sysctl::write(sysctls, self.namespaces)?;
         }
         let propagation = root_propagation(self.linux)?;
+        // Not before: the files of cgroups, and of this process in the host's /proc, are the host's root's.
+        if self.owned {
+            users::become_root().node(|| "become root of the user namespace".into())?;
+        }
         let root_fd = self.root.attach()?;
         let root = Confined::to(root_fd.as_fd());
         overlay::make_directories(self.overlay, root.root())?;
-        let mounter = Mounter {
-            root,
-            shm: Cell::new(self.shm),
-            propagation: propagation.unwrap_or((Propagation::Slave, true)),
-            cgroups: &cgroup_mounts,
-        };
+        let mounter = Mounter { root, binds: self.binds, cgroups: &cgroup_mounts };
         let mounts = self.spec.mounts().as_deref().unwrap_or_default();
-        mounts.iter().try_for_each(|mount| mounter.mount(mount))?;
-        devices::populate(root, mounts, self.linux.devices().as_deref().unwrap_or_default())?;
+        mounts.iter().enumerate().try_for_each(|(index, mount)| mounter.mount(index, mount))?;
+        devices::populate(root, mounts, self.linux.devices().as_deref().unwrap_or_default(), &self.nodes)?;
+        drop(self.nodes);
         let connected = stdio::connect(process, self.terminal, self.stdio, root, channel)?;
         finish_root(self.spec, self.linux, root, &connected)?;
         root::enter(root.root(), propagation.map(|(propagation, _)| propagation))?;
@@ -111,7 +116,8 @@ fn set_names(spec: &Spec, namespaces: Namespaces) -> Result<(), CallError> {
     Ok(())
 }
 
-fn root_propagation(linux: &Linux) -> Result<Option<(Propagation, bool)>, CallError> {
+/// The propagation that the specification gives the root.
+pub(super) fn root_propagation(linux: &Linux) -> Result<Option<(Propagation, bool)>, CallError> {
     match linux.rootfs_propagation().as_deref() {
         None | Some("") => Ok(None),
         Some(text) => match options::propagation(text) {

@@ -17,6 +17,7 @@
 //!   without a race, so whoever starts monitors executes them through `corten_host::mount::read_only_program`, where
 //!   the file cannot be opened for writing by anybody.
 
+mod binds;
 mod cgroups;
 mod channel;
 mod devices;
@@ -28,6 +29,7 @@ mod labels;
 mod limits;
 mod mounts;
 mod namespaces;
+mod nodes;
 mod options;
 mod program;
 mod propagation;
@@ -41,16 +43,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_host::process::{self, Fork, Sibling};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Linux, Spec};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{DumpableBehavior, Signal, pidfd_send_signal, set_dumpable_behavior};
 
+pub(crate) use devices::is_null;
 pub use exec::exec;
 
+use self::binds::Binds;
 use self::channel::{ChildEnd, LauncherEnd};
 use self::errors::{Blame, refused};
 use self::init::Init;
 use self::namespaces::Namespaces;
+use self::nodes::Nodes;
 use self::program::{Program, read_seccomp};
 use self::root::Root;
 use crate::protocol::{CallError, Launch};
@@ -60,6 +65,8 @@ use crate::protocol::{CallError, Launch};
 pub struct PodHandles<'a> {
     /// A mount namespace whose root is the pod's `/dev/shm`.
     pub shm_ns: Option<BorrowedFd<'a>>,
+    /// The pod's user namespace: the specification's is that one.
+    pub users: Option<BorrowedFd<'a>>,
     /// The init of the pod's PID namespace: the specification's PID namespace is then that one.
     pub init_pid: Option<i32>,
 }
@@ -102,11 +109,12 @@ pub fn launch(
     let seccomp = seccomp.map(read_seccomp).transpose()?;
     let program = Program::new(process, seccomp.as_deref())?;
     hide()?;
-    let root = Root::prepare(&plan.root)?;
     let shm = pod.shm_ns.map(namespaces::copy_shm).transpose()?;
+    let binds = Binds::new(shm, init::root_propagation(linux)?);
+    let Prepared { root, nodes, users } = prepare(plan, linux, pod, &binds)?;
     let mut cgroup = cgroups::Made::create(linux)?;
     let v2 = cgroup.cgroup().open_v2();
-    let namespaces = Namespaces::join(linux.namespaces().as_deref().unwrap_or_default(), pod.init_pid)?;
+    let namespaces = Namespaces::join(linux.namespaces().as_deref().unwrap_or_default(), pod.init_pid, users)?;
     let terminal = process.terminal().unwrap_or(false);
     let (ours, theirs) = channel::pair()?;
     match fork(namespaces.for_clone(), v2.as_ref().map(AsFd::as_fd))? {
@@ -116,17 +124,57 @@ pub fn launch(
             let cgroup = cgroup.cgroup();
             let in_v2 = v2.is_some();
             let overlay = &plan.root;
-            let init = Init { spec, linux, program, root, overlay, shm, namespaces, cgroup, in_v2, stdio, terminal };
+            let owned = users.is_some();
+            let init = Init {
+                spec,
+                linux,
+                program,
+                root,
+                overlay,
+                binds,
+                nodes,
+                owned,
+                namespaces,
+                cgroup,
+                in_v2,
+                stdio,
+                terminal,
+            };
             end(init.run(&theirs), &theirs)
         }
         Fork::Parent(sibling) => {
             // An overlay cannot be mounted again with the same upper layer while anybody holds this one.
-            drop((theirs, root, shm, stdio));
+            drop((theirs, root, binds, nodes, stdio));
             let started = wait(sibling, &ours)?;
             cgroup.keep();
             Ok(started)
         }
     }
+}
+
+/// What the launcher process has made for the child.
+struct Prepared<'a> {
+    root: Root,
+    nodes: Nodes,
+    /// The user namespace that the child is to be born in.
+    users: Option<BorrowedFd<'a>>,
+}
+
+/// Makes what only the host's root can. For a container in a user namespace that is all that comes from the host.
+fn prepare<'a>(plan: &Launch, linux: &Linux, pod: &PodHandles<'a>, binds: &Binds) -> Result<Prepared<'a>, CallError> {
+    let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
+    let Some(mappings) = crate::users::of_spec(&plan.spec) else {
+        binds.prepare(mounts, None)?;
+        return Ok(Prepared { root: Root::prepare(&plan.root)?, nodes: Nodes::new(), users: None });
+    };
+    let users = pod.users.ok_or_else(|| refused("linux.namespaces: the pod has no user namespace"))?;
+    // Before this process leaves the host's mount namespace: what comes from there keeps its peers.
+    binds.prepare(mounts, Some((&mappings, users)))?;
+    process::new_namespaces(libc::CLONE_NEWNS).node(|| "make a mount namespace".into())?;
+    let root = Root::prepare_mapped(&plan.root, users)?;
+    let wanted = devices::wanted(mounts, linux.devices().as_deref().unwrap_or_default())?;
+    let nodes = nodes::prepare(wanted, &plan.root.work, &mappings)?;
+    Ok(Prepared { root, nodes, users: Some(users) })
 }
 
 /// Makes a directory in a container's root, if it is missing, without leaving the root by whatever links are there.
@@ -137,10 +185,17 @@ pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &Path) -> std::io::Resu
 /// What would silently not happen is refused instead.
 fn refuse_unsupported(spec: &Spec) -> Result<(), CallError> {
     let linux = spec.linux().as_ref();
+    let owned = crate::users::of_spec(spec).is_some();
     let asked = [
         ("hooks", spec.hooks().is_some()),
-        ("linux.uidMappings", linux.is_some_and(|l| l.uid_mappings().as_ref().is_some_and(|m| !m.is_empty()))),
-        ("linux.gidMappings", linux.is_some_and(|l| l.gid_mappings().as_ref().is_some_and(|m| !m.is_empty()))),
+        (
+            "linux.uidMappings",
+            !owned && linux.is_some_and(|l| l.uid_mappings().as_ref().is_some_and(|m| !m.is_empty())),
+        ),
+        (
+            "linux.gidMappings",
+            !owned && linux.is_some_and(|l| l.gid_mappings().as_ref().is_some_and(|m| !m.is_empty())),
+        ),
         ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
         ("linux.netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
         ("linux.memoryPolicy", linux.is_some_and(|l| l.memory_policy().is_some())),

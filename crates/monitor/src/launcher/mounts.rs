@@ -1,19 +1,19 @@
 //! The mounts of the specification, in its order.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use corten_host::mount::{self, Change, Filesystem, Propagation, attribute};
+use corten_host::mount::{self, Change, Filesystem, attribute};
 use oci_spec::runtime::Mount;
 use rustix::fs::{FileType, OFlags, fstat};
 
+use super::binds::{Binds, step};
 use super::cgroups::CgroupMounts;
-use super::errors::{Blame, container, node, refused};
+use super::errors::{Blame, container, node};
 use super::options::{Options, Parameter};
 use super::resolve::{Confined, Kind, path_of};
-use crate::protocol::{CallError, POD_SHM};
+use crate::protocol::CallError;
 
 /// The files of procfs that may be covered: they tell of the machine's size, and nothing relies on them for security.
 const COVERABLE_IN_PROC: [&str; 10] = [
@@ -33,43 +33,28 @@ const COVERABLE_IN_PROC: [&str; 10] = [
 pub(super) struct Mounter<'a> {
     /// The container's root.
     pub(super) root: Confined<'a>,
-    /// The pod's `/dev/shm`, until it is used.
-    pub(super) shm: Cell<Option<OwnedFd>>,
-    /// The propagation of bind mounts that do not say.
-    pub(super) propagation: (Propagation, bool),
+    /// What bind mounts show.
+    pub(super) binds: Binds,
     /// How a mount of type `cgroup` is made.
     pub(super) cgroups: &'a CgroupMounts,
 }
 
 impl Mounter<'_> {
-    /// Makes one mount.
-    pub(super) fn mount(&self, mount: &Mount) -> Result<(), CallError> {
+    /// Makes one mount, by its place in the specification.
+    pub(super) fn mount(&self, index: usize, mount: &Mount) -> Result<(), CallError> {
         let options = Options::parse(mount.options().as_deref().unwrap_or_default())?;
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(refused(format!("mount {}: id mappings are not supported", mount.destination().display())));
-        }
         let kind = mount.typ().as_deref().unwrap_or("bind");
         match kind {
             "cgroup" | "cgroup2" if options.bind.is_none() => self.mount_cgroup(mount, &options),
-            _ if kind == "bind" || options.bind.is_some() => self.bind(mount, &options),
+            _ if kind == "bind" || options.bind.is_some() => self.bind(index, mount, &options),
             _ => self.filesystem(kind, mount, &options),
         }
     }
 
-    /// A bind mount. The copy of the source's mounts is taken here and not earlier, so that it has what the host
-    /// mounted in the meantime.
-    fn bind(&self, mount: &Mount, options: &Options) -> Result<(), CallError> {
-        let source = mount.source().as_deref().ok_or_else(|| refused(format!("{}: no source", step(mount))))?;
-        let tree = self.source(source, options.bind.unwrap_or(false)).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) => {
-                container(step(mount), format!("mount source {} does not exist", source.display()))
-            }
-            _ => container(step(mount), format!("mount source {}: {error}", source.display())),
-        })?;
-        if let Some((wanted, _)) = options.propagation {
-            super::propagation::check(source, wanted)?;
-        }
-        self.change(&tree, options).container(|| step(mount))?;
+    /// A bind mount. The copy of the source's mounts is taken here and not earlier, if it can be, so that it has what
+    /// the host mounted in the meantime.
+    fn bind(&self, index: usize, mount: &Mount, options: &Options) -> Result<(), CallError> {
+        let tree = self.binds.take(index, mount, options)?;
         let is_directory = is_directory(&tree).container(|| step(mount))?;
         let kind = if is_directory { Kind::Directory } else { Kind::File };
         let (target, _) = self.target(mount, kind)?;
@@ -79,24 +64,6 @@ impl Mounter<'_> {
             (false, true) => Err(container(step(mount), "the source is a file, the destination is a directory")),
             _ => mount::attach(&tree, &target).node(|| step(mount)),
         }
-    }
-
-    fn source(&self, source: &Path, recursive: bool) -> io::Result<OwnedFd> {
-        if source != Path::new(POD_SHM) {
-            return mount::clone_path(source, recursive);
-        }
-        self.shm.take().ok_or_else(|| io::Error::other("the pod has no /dev/shm of its own, or it is mounted already"))
-    }
-
-    /// Applies the options to a bind mount's copy of its source.
-    fn change(&self, tree: &OwnedFd, options: &Options) -> io::Result<()> {
-        let (propagation, recursive) = options.propagation.unwrap_or(self.propagation);
-        let propagation = Change { propagation: Some(propagation), ..Change::default() };
-        let steps = [(propagation, recursive), (options.recursive, true), (options.change, false)];
-        for (change, recursive) in steps.into_iter().filter(|(change, _)| !change.is_empty()) {
-            mount::change(tree.as_fd(), recursive, change)?;
-        }
-        Ok(())
     }
 
     /// A filesystem of its own.
@@ -170,10 +137,6 @@ fn check_target(path: &Path, mount: &Mount) -> Result<(), CallError> {
         return Ok(());
     }
     Err(container(step(mount), format!("{} is inside /proc and cannot be mounted over", path.display())))
-}
-
-fn step(mount: &Mount) -> String {
-    format!("mount {}", mount.destination().display())
 }
 
 fn is_directory(fd: &OwnedFd) -> io::Result<bool> {

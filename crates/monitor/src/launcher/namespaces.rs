@@ -22,9 +22,14 @@ impl Namespaces {
     ///
     /// A PID namespace joined is that of the caller's children, which is what is wanted.
     /// With a pod-wide one (of which `pod_init` is the init), a PID namespace without a path is that one.
-    pub(super) fn join(list: &[LinuxNamespace], pod_init: Option<i32>) -> Result<Self, CallError> {
+    /// The user namespace is the pod's, and entered last: it takes away what the others need.
+    pub(super) fn join(
+        list: &[LinuxNamespace],
+        pod_init: Option<i32>,
+        users: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, CallError> {
         let mut namespaces = Namespaces::default();
-        for namespace in list {
+        for namespace in list.iter().filter(|namespace| namespace.typ() != LinuxNamespaceType::User) {
             let kind = kind(namespace.typ())?;
             if namespaces.named & kind != 0 {
                 return Err(refused(format!("linux.namespaces: {} is named twice", namespace.typ())));
@@ -45,6 +50,9 @@ impl Namespaces {
         }
         if namespaces.new & libc::CLONE_NEWNS == 0 {
             return Err(refused("linux.namespaces: a container needs a mount namespace of its own"));
+        }
+        if let Some(users) = users {
+            process::join_namespaces(users, libc::CLONE_NEWUSER).node(|| "join the pod's user namespace".into())?;
         }
         Ok(namespaces)
     }

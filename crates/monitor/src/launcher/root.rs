@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::errors::{Blame, node, refused};
+use crate::alone;
 use crate::overlay::{self, escaped};
 use crate::protocol::{CallError, OverlayRoot};
 
@@ -34,6 +35,24 @@ impl Root {
             }
             Err(error) => Err(node("mount the root", missing_layer(overlay).unwrap_or_else(|| error.to_string()))),
         }
+    }
+
+    /// As [`Root::prepare`], with the owners of the layers' files that a user namespace gives them, in the launcher
+    /// process's own mount namespace. There it is mounted on kernels that cannot do without, for the child could not:
+    /// who mounts an overlay is who reaches its layers.
+    pub(super) fn prepare_mapped(overlay: &OverlayRoot, users: BorrowedFd<'_>) -> Result<Self, CallError> {
+        alone::map_layers(overlay, users)?;
+        let (options, base) = match Root::prepare(overlay)? {
+            detached @ Root::Detached(_) => return Ok(detached),
+            Root::ByMount(options, base) => (options, base),
+        };
+        let step = || "mount the root".to_owned();
+        let back = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).node(step)?;
+        rustix::process::chdir(&base).node(step)?;
+        let at = overlay.work.as_path();
+        rustix::mount::mount("overlay", at, "overlay", MountFlags::empty(), options.as_c_str()).node(step)?;
+        rustix::process::fchdir(&back).node(step)?;
+        mount::clone_path(at, false).map(Root::Detached).node(step)
     }
 
     /// Attaches the root over `/` of the caller's own mount namespace, where it is below no path yet: what is at `/`

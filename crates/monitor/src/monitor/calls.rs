@@ -61,11 +61,12 @@ impl Monitor {
         if self.pod.init == Init::Ended {
             return Err(node("launch", "the init of the pod's PID namespace has ended".to_owned()));
         }
-        let (of_child, shm, init_pid) = (id.clone(), self.pod.shm.as_ref(), self.pod.init.pid());
-        let keep: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).chain(shm.map(AsFd::as_fd)).collect();
+        let (of_child, init_pid) = (id.clone(), self.pod.init.pid());
+        let (shm_ns, users) = (self.pod.shm.as_ref().map(AsFd::as_fd), self.pod.users.as_ref().map(AsFd::as_fd));
+        let keep: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).chain(shm_ns).chain(users).collect();
         let cgroups = &self.pod.cgroups;
         let child = crate::fork::fork(&keep, |socket| {
-            let handles = PodHandles { shm_ns: shm.map(AsFd::as_fd), init_pid };
+            let handles = PodHandles { shm_ns, users, init_pid };
             launch::launch(&of_child, own(&fds), &handles, cgroups, socket);
         });
         let child = child.map_err(|error| node("launch", format!("fork: {error}")))?;

@@ -1,8 +1,9 @@
 //! The init of a PID namespace that a pod's containers share.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::{io, ptr};
 
+use corten_host::process::{self, Fork};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -12,6 +13,7 @@ use rustix::thread::{
 };
 
 use super::shm;
+use crate::{fork, packet, users};
 
 /// Starts it and returns its process id. It reaps what is reparented to it, and dies with the monitor and all processes of
 /// its namespace with it. It is what containers see as process 1: it has an empty root, the pod's network and no
@@ -19,19 +21,24 @@ use super::shm;
 ///
 /// # Errors
 /// The step and why.
-pub fn start(netns: Option<BorrowedFd<'_>>) -> Result<i32, String> {
+pub fn start(netns: Option<BorrowedFd<'_>>, users: Option<BorrowedFd<'_>>) -> Result<i32, String> {
     let (said, says) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| format!("pipe: {error}"))?;
-    let pid = clone_into_pid_namespace().map_err(|error| format!("clone3: {error}"))?;
-    if pid == 0 {
-        drop(said);
-        run(netns, says)
-    }
+    let pid = match users {
+        Some(users) => clone_owned(netns, users, says.as_fd())?,
+        None => match clone_into_pid_namespace().map_err(|error| format!("clone3: {error}"))? {
+            0 => {
+                drop(said);
+                run(netns, false, says.as_fd())
+            }
+            pid => pid,
+        },
+    };
     drop(says);
     let mut text = [0; 256];
     match rustix::io::retry_on_intr(|| rustix::io::read(&said, &mut text)) {
         Ok(n) if &text[..n] == b"ok" => Ok(pid),
         Ok(n) => {
-            let _ = crate::fork::wait(pid);
+            let _ = fork::wait(pid);
             Err(String::from_utf8_lossy(&text[..n]).into_owned())
         }
         Err(error) => Err(format!("read: {error}")),
@@ -61,11 +68,37 @@ fn clone_into_pid_namespace() -> io::Result<i32> {
     }
 }
 
-/// In the new process.
-fn run(netns: Option<BorrowedFd<'_>>, says: OwnedFd) -> ! {
-    match confine(netns, says.as_fd()) {
+/// Has it born from inside the user namespace, which then owns its PID namespace: by a child of the monitor's that goes
+/// there, as that child's sibling.
+fn clone_owned(netns: Option<BorrowedFd<'_>>, users: BorrowedFd<'_>, says: BorrowedFd<'_>) -> Result<i32, String> {
+    let keep: Vec<_> = [Some(users), Some(says), netns].into_iter().flatten().collect();
+    let child = fork::fork(&keep, |socket| {
+        let text = match born_in(users) {
+            Ok(Fork::Child) => run(netns, true, says),
+            Ok(Fork::Parent(sibling)) => sibling.pid.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let _ = packet::send(socket, text.as_bytes(), &[], true);
+    })
+    .map_err(|error| format!("fork: {error}"))?;
+    let heard = packet::receive(child.socket.as_fd(), 4096);
+    fork::wait(child.pid).map_err(|error| format!("waitpid: {error}"))?;
+    let text = heard.map_err(|error| format!("recvmsg: {error}"))?.map(|packet| packet.bytes).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.parse().map_err(|_| format!("clone3: {text}"))
+}
+
+fn born_in(users: BorrowedFd<'_>) -> io::Result<Fork> {
+    process::join_namespaces(users, libc::CLONE_NEWUSER)?;
+    // SAFETY: the caller is a fork of the monitor and has started no thread.
+    unsafe { process::fork_sibling(libc::CLONE_NEWPID, None) }
+}
+
+/// In the new process; `owned` if it is in a user namespace that it has no id in yet.
+fn run(netns: Option<BorrowedFd<'_>>, owned: bool, says: BorrowedFd<'_>) -> ! {
+    match confine(netns, owned, says) {
         Ok(()) => {
-            let _ = rustix::io::write(&says, b"ok");
+            let _ = rustix::io::write(says, b"ok");
             // SAFETY: nothing here uses a descriptor any longer, `says` included, and no destructor runs.
             unsafe { libc::close_range(0, u32::MAX, 0) };
             loop {
@@ -74,19 +107,22 @@ fn run(netns: Option<BorrowedFd<'_>>, says: OwnedFd) -> ! {
             }
         }
         Err((step, error)) => {
-            let _ = rustix::io::write(&says, format!("{step}: {error}").as_bytes());
+            let _ = rustix::io::write(says, format!("{step}: {error}").as_bytes());
             // SAFETY: ends the process without running the monitor's destructors.
             unsafe { libc::_exit(1) }
         }
     }
 }
 
-fn confine(netns: Option<BorrowedFd<'_>>, says: BorrowedFd<'_>) -> Result<(), (&'static str, Errno)> {
+fn confine(netns: Option<BorrowedFd<'_>>, owned: bool, says: BorrowedFd<'_>) -> Result<(), (&'static str, Errno)> {
     let at = |step: &'static str| move |error| (step, error);
     reap_without_waiting();
     if let Some(netns) = netns {
         move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
             .map_err(at("entering the network namespace"))?;
+    }
+    if owned {
+        users::become_root().map_err(at("becoming the user namespace's root"))?;
     }
     shm::enter(MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"mode=0555,size=4k")?;
     set_no_new_privs(true).map_err(at("no_new_privs"))?;

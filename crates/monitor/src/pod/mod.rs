@@ -3,12 +3,14 @@
 pub mod init;
 pub mod shm;
 pub mod sysctl;
+pub mod users;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corten_host::cgroup::Hierarchies;
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use corten_host::process;
+use corten_host::user_namespace::Mappings;
 
 use crate::fork;
 use crate::protocol::PodPlan;
@@ -20,6 +22,8 @@ pub struct Pod {
     pub id: String,
     /// The mount namespace whose root is the pod's `/dev/shm`.
     pub shm: Option<OwnedFd>,
+    /// Its user namespace, if that is not the host's.
+    pub users: Option<OwnedFd>,
     /// The init of the PID namespace that its containers share.
     pub init: Init,
     /// The machine's cgroups.
@@ -72,17 +76,17 @@ impl Pod {
         oom_score_adj(plan.oom_score_adj);
         let netns = step("network namespace", plan.netns.as_ref().map(File::open).transpose())?;
         let netns = netns.as_ref().map(AsFd::as_fd);
-        step("uts namespace", plan.hostname.as_deref().map_or(Ok(()), uts))?;
-        if plan.private_ipc {
-            step("ipc namespace", new_namespace(UnshareFlags::NEWIPC))?;
-        }
-        step("sysctl", sysctl::write(&plan, netns))?;
-        let shm = plan.private_ipc.then(|| step("shm", shm::make(plan.shm_size))).transpose()?;
+        let users = step("user namespace", users::find(&plan, netns))?;
+        let users_fd = users.as_ref().map(AsFd::as_fd);
+        enter_namespaces(&plan, users_fd)?;
+        step("sysctl", sysctl::write(&plan, netns, users_fd))?;
+        let owner = plan.users.as_ref().and_then(Mappings::root).unwrap_or_default();
+        let shm = plan.private_ipc.then(|| step("shm", shm::make(plan.shm_size, owner))).transpose()?;
         let init = match plan.shared_pid {
-            true => Init::Running(step("pod init", init::start(netns))?),
+            true => Init::Running(step("pod init", init::start(netns, users_fd))?),
             false => Init::None,
         };
-        Ok(Self { id: plan.id, shm, init, cgroups })
+        Ok(Self { id: plan.id, shm, users, init, cgroups })
     }
 }
 
@@ -99,21 +103,25 @@ fn oom_score_adj(wanted: i32) {
     }
 }
 
-fn new_namespace(kind: UnshareFlags) -> rustix::io::Result<()> {
-    // SAFETY: neither CLONE_FILES nor CLONE_FS is asked for, so nothing that others rely on changes.
-    unsafe { unshare_unsafe(kind) }
-}
-
-fn uts(hostname: &str) -> rustix::io::Result<()> {
-    new_namespace(UnshareFlags::NEWUTS)?;
-    rustix::system::sethostname(hostname.as_bytes())
+/// Enters the UTS and IPC namespaces that are the pod's own.
+fn enter_namespaces(plan: &PodPlan, users: Option<BorrowedFd<'_>>) -> Result<(), Failed> {
+    let uts = plan.hostname.is_some().then_some((libc::CLONE_NEWUTS, "uts"));
+    let ipc = plan.private_ipc.then_some((libc::CLONE_NEWIPC, "ipc"));
+    let kinds: Vec<_> = uts.into_iter().chain(ipc).collect();
+    let entered = match users {
+        Some(users) => users::enter_new(users, &kinds),
+        None => process::new_namespaces(kinds.iter().fold(0, |all, (kind, _)| all | kind)).map_err(|e| e.to_string()),
+    };
+    step("namespaces", entered)?;
+    let named = plan.hostname.as_deref().map_or(Ok(()), |name| rustix::system::sethostname(name.as_bytes()));
+    step("uts namespace", named)
 }
 
 /// Runs `work` in a child, for what must not touch the monitor's own namespaces.
 fn elsewhere(
-    keep: Option<BorrowedFd<'_>>,
+    keep: &[Option<BorrowedFd<'_>>],
     work: impl FnOnce() -> Result<Option<OwnedFd>, String>,
 ) -> Result<Option<OwnedFd>, String> {
-    let keep: Vec<_> = keep.into_iter().collect();
+    let keep: Vec<_> = keep.iter().copied().flatten().collect();
     Ok(fork::run(&keep, || Ok(work()?.into_iter().collect()))?.pop())
 }

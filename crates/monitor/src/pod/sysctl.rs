@@ -1,11 +1,14 @@
 //! The pod's sysctls: written by a child that has entered the pod's namespaces.
 
+use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 
+use corten_host::process;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::elsewhere;
 use crate::protocol::PodPlan;
+use crate::users::become_root;
 
 /// Why a sysctl is not written.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// The sysctl and why.
-pub fn write(plan: &PodPlan, netns: Option<BorrowedFd<'_>>) -> Result<(), String> {
+pub fn write(plan: &PodPlan, netns: Option<BorrowedFd<'_>>, users: Option<BorrowedFd<'_>>) -> Result<(), String> {
     if plan.sysctls.is_empty() {
         return Ok(());
     }
@@ -39,17 +42,35 @@ pub fn write(plan: &PodPlan, netns: Option<BorrowedFd<'_>>) -> Result<(), String
         .iter()
         .map(|(name, value)| Ok((path(name, plan).map_err(|error| error.to_string())?, value.as_str())))
         .collect::<Result<_, String>>()?;
-    elsewhere(netns, || {
+    elsewhere(&[netns, users], || {
         if let Some(netns) = netns {
             move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
                 .map_err(|error| format!("entering the network namespace: {error}"))?;
         }
-        for (path, value) in files {
-            std::fs::write(&path, value).map_err(|error| format!("writing {value:?} to {path}: {error}"))?;
+        // Those of an IPC namespace are its owner's to write, the others the machine's root's too.
+        let denied = write_all(files, users.is_some())?;
+        if let Some(users) = users.filter(|_| !denied.is_empty()) {
+            process::join_namespaces(users, libc::CLONE_NEWUSER)
+                .and_then(|()| Ok(become_root()?))
+                .map_err(|error| format!("entering the user namespace: {error}"))?;
+            write_all(denied, false)?;
         }
         Ok(None)
     })?;
     Ok(())
+}
+
+/// Writes values to files and returns those that may not be written, if that `may_be`.
+fn write_all(files: Vec<(String, &str)>, may_be: bool) -> Result<Vec<(String, &str)>, String> {
+    let mut denied = Vec::new();
+    for (path, value) in files {
+        match std::fs::write(&path, value) {
+            Ok(()) => {}
+            Err(error) if may_be && error.kind() == ErrorKind::PermissionDenied => denied.push((path, value)),
+            Err(error) => return Err(format!("writing {value:?} to {path}: {error}")),
+        }
+    }
+    Ok(denied)
 }
 
 /// The file of a sysctl in dotted form, where a slash stands for a dot within a component (`net.ipv4.conf.eth0/1.x`).
@@ -100,6 +121,7 @@ mod tests {
             private_ipc: true,
             shared_pid: false,
             netns: Some("/x".into()),
+            users: None,
             sysctls: Vec::new(),
             cgroup: None,
             in_v2: false,

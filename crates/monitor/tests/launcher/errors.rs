@@ -84,7 +84,7 @@ fn requests_that_are_refused() {
     let cases = [
         ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks"),
         ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}]), "uidMappings"),
-        ("/linux/namespaces/0", json!({"type": "user"}), "user namespaces"),
+        ("/linux/namespaces/0", json!({"type": "user"}), "user namespace"),
         ("/linux/namespaces/0", json!({"type": "mount"}), "twice"),
         ("/linux/sysctl", json!({"vm.swappiness": "1"}), "vm.swappiness"),
         ("/linux/sysctl", json!({"net.../kernel": "1"}), "not a parameter"),

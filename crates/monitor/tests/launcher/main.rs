@@ -10,3 +10,4 @@ mod identity;
 mod mounts;
 mod runc;
 mod setup;
+mod users;

@@ -200,7 +200,7 @@ fn the_pods_shm() {
         &["rbind", "nosuid", "nodev", "noexec"],
     );
     let namespace = shm_namespace();
-    let running = fixture.launch_in(&PodHandles { shm_ns: Some(namespace.as_fd()), init_pid: None }).unwrap();
+    let running = fixture.launch_in(&PodHandles { shm_ns: Some(namespace.as_fd()), ..PodHandles::default() }).unwrap();
     let ended = running.wait();
     fixture.remove_cgroup();
     assert_eq!(ended.stdout, "hello\ntmpfs\n", "{ended:?}");

@@ -62,6 +62,7 @@ pub fn plan() -> PodPlan {
         private_ipc: false,
         shared_pid: false,
         netns: None,
+        users: None,
         sysctls: Vec::new(),
         in_v2: false,
         shm_size: 1024 * 1024,

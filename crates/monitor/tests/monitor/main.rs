@@ -9,3 +9,4 @@ mod harness;
 mod logs;
 mod pods;
 mod threads;
+mod users;

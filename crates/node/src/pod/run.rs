@@ -170,6 +170,7 @@ fn plan(node: &Node, pod: &Pod, in_v2: bool) -> Result<PodPlan> {
         private_ipc: namespaces.ipc == PodNamespace::Pod,
         shared_pid: namespaces.pid == PidNamespace::Pod,
         netns: pod.has_network().then(|| node.netns_path(&pod.id)),
+        users: None,
         sysctls: spec::pod_sysctls(&pod.config)?,
         cgroup: Some(pod.monitor_cgroup(node)),
         in_v2,
