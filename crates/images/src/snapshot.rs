@@ -5,9 +5,11 @@
 
 use std::{
     io::ErrorKind,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
+use corten_host::user_namespace::Mappings;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -61,13 +63,15 @@ pub(crate) fn upper_and_work(directory: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// Makes a snapshot's directory. Its root looks like `root`, because overlayfs shows the upper directory's own
-/// attributes there, and so do its `covered` directories, each like the one of that name in a layer.
+/// attributes there, and so do its `covered` directories, each like the one of that name in a layer. Their owners are
+/// those that the container's user namespace gives them, if it has one.
 pub(crate) fn create(
     trash: &std::sync::Arc<Trash>,
     directory: &Path,
     record: &SnapshotRecord,
     root: &Path,
     covered: &[(String, PathBuf)],
+    users: Option<&Mappings>,
 ) -> Result<(), Error> {
     let workspace = trash.workspace()?;
     let (upper, work) = upper_and_work(workspace.path());
@@ -81,10 +85,21 @@ pub(crate) fn create(
         copy_attributes(&layer.join(path), &upper.join(path))?;
     }
     copy_attributes(root, &upper)?;
+    if let Some(users) = users {
+        let covered = covered.iter().map(|(path, _)| upper.join(path));
+        covered.chain([upper.clone()]).try_for_each(|path| change_owner(&path, users))?;
+    }
     let file = workspace.path().join(RECORD);
     let json = serde_json::to_vec(record).map_err(|error| Error::io("write", &file)(std::io::Error::from(error)))?;
     std::fs::write(&file, json).map_err(Error::io("write", &file))?;
     workspace.keep(directory)
+}
+
+/// Gives a directory the owner outside for the one it has, which is the inside's. Ids that are nobody's there stay.
+fn change_owner(path: &Path, users: &Mappings) -> Result<(), Error> {
+    let metadata = std::fs::symlink_metadata(path).map_err(Error::io("stat", path))?;
+    std::os::unix::fs::lchown(path, users.uid(metadata.uid()), users.gid(metadata.gid()))
+        .map_err(Error::io("change the owner of", path))
 }
 
 /// Reads the snapshots there are. Unreadable ones (a power loss) go to the trash.

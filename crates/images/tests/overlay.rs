@@ -107,7 +107,7 @@ async fn the_kernel_and_read_file_see_the_same() {
         ],
     )
     .await;
-    let snapshot = store.prepare_snapshot("c", &image).await.unwrap();
+    let snapshot = store.prepare_snapshot("c", &image, None).await.unwrap();
     let mounted = mount(&snapshot);
     for path in [
         "etc/passwd",
@@ -153,7 +153,7 @@ async fn attributes_show_through_layers_that_do_not_describe_them() {
         ],
     )
     .await;
-    let snapshot = store.prepare_snapshot("c", &image).await.unwrap();
+    let snapshot = store.prepare_snapshot("c", &image, None).await.unwrap();
     let mounted = mount(&snapshot);
     let modes = ["", "tmp", "tmp/deep", "new", "var"].map(|path| mode(&mounted, path));
     assert_eq!(modes, [0o711, 0o1777, 0o700, 0o755, 0o750]);
@@ -167,9 +167,11 @@ async fn a_container_writes_into_its_own_snapshot_only() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path()).await;
     let image = load(&store, &[&[(FILE, "f", 0o644, "image")]]).await;
-    let (one, two) =
-        (store.prepare_snapshot("one", &image).await.unwrap(), store.prepare_snapshot("two", &image).await.unwrap());
-    assert_eq!(store.prepare_snapshot("one", &image).await.unwrap(), one);
+    let (one, two) = (
+        store.prepare_snapshot("one", &image, None).await.unwrap(),
+        store.prepare_snapshot("two", &image, None).await.unwrap(),
+    );
+    assert_eq!(store.prepare_snapshot("one", &image, None).await.unwrap(), one);
     let (first, second) = (mount(&one), mount(&two));
     let before = store.snapshot_usage("one").await.unwrap();
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -190,7 +192,7 @@ async fn an_image_without_layers_can_be_mounted() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path()).await;
     let image = load(&store, &[]).await;
-    let mounted = mount(&store.prepare_snapshot("c", &image).await.unwrap());
+    let mounted = mount(&store.prepare_snapshot("c", &image, None).await.unwrap());
     let root = rustix::fs::openat(&mounted, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     assert_eq!(rustix::fs::fstat(&root).unwrap().st_mode & 0o7777, 0o755);
 }
@@ -211,7 +213,7 @@ async fn names_of_snapshots_do_not_become_paths() {
     let store = store(root.path()).await;
     let image = load(&store, &[&[(FILE, "f", 0o644, "x")]]).await;
     for name in ["", ".", "..", "../l", "a/b", "a\0b", &"x".repeat(200)] {
-        assert!(store.prepare_snapshot(name, &image).await.is_err(), "{name:?}");
+        assert!(store.prepare_snapshot(name, &image, None).await.is_err(), "{name:?}");
         assert!(store.remove_snapshot(name).await.is_err(), "{name:?}");
     }
     assert!(root.path().join("l").metadata().unwrap().is_dir());

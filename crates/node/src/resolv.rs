@@ -4,6 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use corten_host::user_namespace::Mappings;
+
 use crate::error::{Error, Result};
 use crate::pod::config::{DnsConfig, PodConfig};
 
@@ -39,7 +41,17 @@ pub fn write_files(directory: &Path, pod: &PodConfig) -> Result<()> {
     write(&hosts, &hosts_content(read(Path::new("/etc/hosts"))?.as_deref()))?;
     write(&hostname, &hostname_content(&self::hostname(pod)))?;
     let node = read(Path::new("/etc/resolv.conf"))?;
-    write(&resolv_conf, &resolv_conf_content(pod.dns.as_ref(), node.as_deref().unwrap_or_default()))
+    write(&resolv_conf, &resolv_conf_content(pod.dns.as_ref(), node.as_deref().unwrap_or_default()))?;
+    match pod.security.namespaces.users.as_ref().and_then(Mappings::root) {
+        Some(root) => [hosts, hostname, resolv_conf].iter().try_for_each(|path| give(path, root)),
+        None => Ok(()),
+    }
+}
+
+/// In a user namespace, too, they are root's.
+fn give(path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+        .map_err(|error| Error::node(format!("change the owner of {}", path.display()), error))
 }
 
 /// The hostname of a pod: the one asked for, else the node's.

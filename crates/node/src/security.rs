@@ -1,6 +1,7 @@
 //! What pods' and containers' security contexts have in common.
 
 use corten_cri::v1;
+use corten_host::user_namespace::{self, IdMapping, Mappings};
 use serde::{Deserialize, Serialize};
 
 use crate::check;
@@ -16,6 +17,8 @@ pub struct NamespaceOptions {
     pub ipc: PodNamespace,
     /// The processes'.
     pub pid: PidNamespace,
+    /// The ids of the pod's user namespace; `None` for the node's.
+    pub users: Option<Mappings>,
 }
 
 /// A namespace that is the pod's or the node's.
@@ -47,12 +50,27 @@ impl NamespaceOptions {
     pub fn from_cri(field: &str, options: Option<v1::NamespaceOption>) -> Result<Self> {
         let Some(options) = options else { return Ok(Self::default()) };
         let v1::NamespaceOption { network, pid, ipc, target_id, userns_options } = options;
-        user_namespace(&format!("{field}.userns_options"), userns_options)?;
-        Ok(Self {
+        let options = Self {
             network: PodNamespace::from_cri(&format!("{field}.network"), network)?,
             ipc: PodNamespace::from_cri(&format!("{field}.ipc"), ipc)?,
             pid: PidNamespace::from_cri(field, pid, target_id)?,
-        })
+            users: users_of(&format!("{field}.userns_options"), userns_options)?,
+        };
+        options.check_users(field)?;
+        Ok(options)
+    }
+}
+
+impl NamespaceOptions {
+    /// A user namespace of the pod's does not own the node's other namespaces, so that nothing of them could be shown in
+    /// it: neither `/proc` nor `/dev/mqueue`. The network's `/sys` can be, by the node's own.
+    fn check_users(&self, field: &str) -> Result<()> {
+        let why = "cannot be combined with a user namespace";
+        match (&self.users, &self.pid, self.ipc) {
+            (Some(_), PidNamespace::Node, _) => Err(check::invalid(&format!("{field}.pid"), "NODE", why)),
+            (Some(_), _, PodNamespace::Node) => Err(check::invalid(&format!("{field}.ipc"), "NODE", why)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -86,17 +104,50 @@ impl PidNamespace {
     }
 }
 
-/// User namespaces are not implemented yet: only their absence passes.
-fn user_namespace(field: &str, options: Option<v1::UserNamespace>) -> Result<()> {
-    let Some(v1::UserNamespace { mode, uids, gids }) = options else { return Ok(()) };
-    match check::known(&format!("{field}.mode"), mode)? {
-        v1::NamespaceMode::Node if uids.is_empty() && gids.is_empty() => Ok(()),
+/// The ids of the user namespace asked for. As with other runtimes it has one range of users and one of groups, from
+/// root's on.
+fn users_of(field: &str, options: Option<v1::UserNamespace>) -> Result<Option<Mappings>> {
+    let Some(v1::UserNamespace { mode, uids, gids }) = options else { return Ok(None) };
+    let mode_field = format!("{field}.mode");
+    match check::known(&mode_field, mode)? {
+        v1::NamespaceMode::Node if uids.is_empty() && gids.is_empty() => Ok(None),
         v1::NamespaceMode::Node => Err(check::invalid(field, "NODE", "must not have id mappings")),
-        v1::NamespaceMode::Pod => Err(check::unsupported(field, "user namespaces are not supported")),
+        v1::NamespaceMode::Pod => {
+            let mappings = id_mappings((&format!("{field}.uids"), uids), (&format!("{field}.gids"), gids))?;
+            one_from_root(&format!("{field}.uids"), &mappings.uids)?;
+            one_from_root(&format!("{field}.gids"), &mappings.gids)?;
+            Ok(Some(mappings))
+        }
         mode @ (v1::NamespaceMode::Container | v1::NamespaceMode::Target) => {
-            Err(check::invalid(&format!("{field}.mode"), mode.as_str_name(), "must be POD or NODE"))
+            Err(check::invalid(&mode_field, mode.as_str_name(), "must be POD or NODE"))
         }
     }
+}
+
+fn one_from_root(field: &str, ranges: &[IdMapping]) -> Result<()> {
+    match ranges {
+        [range] if range.inside == 0 => Ok(()),
+        [range] => {
+            let field = format!("{field}[0].container_id");
+            Err(check::invalid(&field, &range.inside.to_string(), "must be 0: the container's root has to be mapped"))
+        }
+        _ => Err(check::invalid(field, &format!("{} id mappings", ranges.len()), "must be one id mapping")),
+    }
+}
+
+/// Reads id mappings, each with the name of its field: of users and of groups.
+pub fn id_mappings(uids: (&str, Vec<v1::IdMapping>), gids: (&str, Vec<v1::IdMapping>)) -> Result<Mappings> {
+    let ranges = |(field, list): (&str, Vec<v1::IdMapping>)| -> Result<Vec<IdMapping>> {
+        let range = |mapping: &v1::IdMapping| IdMapping {
+            inside: mapping.container_id,
+            outside: mapping.host_id,
+            length: mapping.length,
+        };
+        let ranges: Vec<IdMapping> = list.iter().map(range).collect();
+        user_namespace::check(&ranges).map_err(|error| check::invalid(field, "", error.to_string()))?;
+        Ok(ranges)
+    };
+    Ok(Mappings { uids: ranges(uids)?, gids: ranges(gids)? })
 }
 
 /// A seccomp or AppArmor profile.
@@ -243,13 +294,19 @@ mod tests {
         Some(v1::NamespaceOption { network, pid, ipc, target_id: target.into(), userns_options: None })
     }
 
-    fn with_user_namespace(mode: i32, mapped: bool) -> Option<v1::NamespaceOption> {
-        let uids = match mapped {
-            true => vec![v1::IdMapping { host_id: 1, container_id: 0, length: 1 }],
-            false => vec![],
+    fn with_users(mode: i32, uids: &[(u32, u32, u32)], gids: &[(u32, u32, u32)]) -> v1::NamespaceOption {
+        let list = |ranges: &[(u32, u32, u32)]| {
+            let ranges = ranges.iter();
+            ranges
+                .map(|(container_id, host_id, length)| v1::IdMapping {
+                    host_id: *host_id,
+                    container_id: *container_id,
+                    length: *length,
+                })
+                .collect()
         };
-        let userns_options = Some(v1::UserNamespace { mode, uids, gids: vec![] });
-        Some(v1::NamespaceOption { userns_options, ..Default::default() })
+        let userns_options = Some(v1::UserNamespace { mode, uids: list(uids), gids: list(gids) });
+        v1::NamespaceOption { userns_options, ..Default::default() }
     }
 
     #[test]
@@ -285,13 +342,40 @@ mod tests {
     }
 
     #[test]
-    fn user_namespaces_are_refused_when_asked_for() {
-        assert!(NamespaceOptions::from_cri("n", with_user_namespace(2, false)).is_ok());
-        let error = NamespaceOptions::from_cri("n", with_user_namespace(0, true)).unwrap_err();
-        assert_eq!(error.to_string(), "n.userns_options: user namespaces are not supported");
-        for (mode, mapped) in [(2, true), (1, false), (3, false), (9, false)] {
-            assert!(NamespaceOptions::from_cri("n", with_user_namespace(mode, mapped)).is_err());
+    fn a_user_namespace_has_the_ids_that_the_kubelet_gives_it() {
+        let read = |options| NamespaceOptions::from_cri("n", Some(options)).map(|options| options.users);
+        assert_eq!(read(with_users(2, &[], &[])).unwrap(), None);
+        let users = read(with_users(0, &[(0, 65536, 65536)], &[(0, 131_072, 65536)])).unwrap().unwrap();
+        assert_eq!((users.root(), users.uid(65536)), (Some((65536, 131_072)), None));
+        let good = [(0, 65536, 65536)];
+        for (options, error) in [
+            (with_users(2, &good, &good), "invalid n.userns_options "),
+            (with_users(1, &[], &[]), "invalid n.userns_options.mode "),
+            (with_users(3, &good, &good), "invalid n.userns_options.mode "),
+            (with_users(9, &[], &[]), "invalid n.userns_options.mode "),
+            (with_users(0, &[], &[]), "invalid n.userns_options.uids"),
+            (with_users(0, &good, &[]), "invalid n.userns_options.gids"),
+            (with_users(0, &[(1, 1000, 65536)], &good), "invalid n.userns_options.uids[0].container_id "),
+            (with_users(0, &[(0, 1000, 0)], &good), "invalid n.userns_options.uids"),
+            (with_users(0, &good, &[(0, u32::MAX - 65535, 65536)]), "invalid n.userns_options.gids"),
+            (with_users(0, &[(0, 1000, 10), (0, 2000, 10)], &good), "invalid n.userns_options.uids"),
+            (with_users(0, &[(0, 1000, 10), (10, 2000, 10)], &good), "invalid n.userns_options.uids"),
+        ] {
+            let refused = read(options).unwrap_err().to_string();
+            assert!(refused.starts_with(error), "{refused}, not {error}");
         }
+    }
+
+    #[test]
+    fn the_nodes_processes_cannot_be_seen_from_a_user_namespace() {
+        let good = [(0, 65536, 65536)];
+        let read = |options| NamespaceOptions::from_cri("n", Some(options));
+        let base = with_users(0, &good, &good);
+        assert!(read(v1::NamespaceOption { network: 2, ..base.clone() }).is_ok());
+        let error = read(v1::NamespaceOption { pid: 2, ..base.clone() }).unwrap_err().to_string();
+        assert!(error.starts_with("invalid n.pid "), "{error}");
+        let error = read(v1::NamespaceOption { ipc: 2, ..base }).unwrap_err().to_string();
+        assert!(error.starts_with("invalid n.ipc "), "{error}");
     }
 
     #[test]

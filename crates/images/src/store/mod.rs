@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use corten_host::user_namespace::Mappings;
 use state::State;
 use sync::Syncer;
 use tokio::{
@@ -109,15 +110,21 @@ impl Store {
     }
 
     /// Makes the writable directories for a container and holds the image's layers until they are removed. If there are
-    /// some by this name already, they are returned.
-    pub async fn prepare_snapshot(&self, container: &str, image: &Image) -> Result<Snapshot, Error> {
+    /// some by this name already, they are returned. What is in them is owned as the container's user namespace, if it
+    /// has one, maps it.
+    pub async fn prepare_snapshot(
+        &self,
+        container: &str,
+        image: &Image,
+        users: Option<&Mappings>,
+    ) -> Result<Snapshot, Error> {
         snapshot::check_name(container)?;
         if let Some(snapshot) = self.snapshot(container) {
             return Ok(snapshot);
         }
         let inner = self.inner.clone();
-        let (container, image) = (container.to_owned(), image.clone());
-        blocking("prepare a snapshot", move || inner.prepare_snapshot(&container, &image)).await
+        let (container, image, users) = (container.to_owned(), image.clone(), users.cloned());
+        blocking("prepare a snapshot", move || inner.prepare_snapshot(&container, &image, users.as_ref())).await
     }
 
     /// A container's snapshot.
@@ -289,7 +296,7 @@ impl Inner {
         .await
     }
 
-    fn prepare_snapshot(&self, container: &str, image: &Image) -> Result<Snapshot, Error> {
+    fn prepare_snapshot(&self, container: &str, image: &Image, users: Option<&Mappings>) -> Result<Snapshot, Error> {
         let layers = stack(image);
         let record = SnapshotRecord::new(image.id.clone(), layers.clone());
         let (snapshot, root, covered) = {
@@ -303,7 +310,8 @@ impl Inner {
             let covered = self.covered_directories(&state, &image.id);
             (snapshot, root, covered)
         };
-        if let Err(error) = snapshot::create(&self.trash, &self.snapshot_path(container), &record, &root, &covered) {
+        let directory = self.snapshot_path(container);
+        if let Err(error) = snapshot::create(&self.trash, &directory, &record, &root, &covered, users) {
             self.state().snapshots.remove(container);
             return Err(error);
         }

@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxSeccomp, Spec};
 
 use super::admit::admit;
 use super::config::ContainerConfig;
-use super::{Container, Operation, Resolved, State, remove, spec_path};
+use super::{Container, Operation, Resolved, State, features, remove, spec_path};
 use crate::error::{Error, Result};
 use crate::node::{Handler, Node};
 use crate::pod::admit::Admission;
@@ -60,7 +60,7 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
     let user = resolve_user(node, config, &image).await?;
     let directory = node.container_directory(container.id());
     record::make_directory(&directory)?;
-    node.images.prepare_snapshot(container.id(), &image).await?;
+    node.images.prepare_snapshot(container.id(), &image, pod.config.security.namespaces.users.as_ref()).await?;
     let resolved = Resolved {
         image_id: image.id.clone(),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
@@ -97,7 +97,7 @@ fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, 
     let (pod, config) = (&container.pod, container.config());
     let files = resolv::files(&node.pod_directory(&pod.id));
     let netns = pod.has_network().then(|| node.netns_path(&pod.id));
-    let handler_external = matches!(node.handler(&pod.handler)?, Handler::External { .. });
+    let handler = node.handler(&pod.handler)?;
     let Built { mut spec, seccomp, withheld } = spec::build(&SpecInput {
         id: container.id(),
         pod_id: &pod.id,
@@ -119,8 +119,11 @@ fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, 
         sources: &spec::prepare_sources(config)?,
         cgroups_path: &container.cgroup(node),
         host: &node.host,
-        handler_external,
+        handler_external: matches!(handler, Handler::External { .. }),
     })?;
+    if let Handler::External { binary, .. } = &handler {
+        features::check(&spec, binary)?;
+    }
     for what in withheld {
         tracing::info!(container = container.id(), what, "withheld: the daemon does not have it itself");
     }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod create;
 pub mod exec;
 pub mod exits;
+mod features;
 pub mod launch;
 pub mod process;
 pub mod remove;

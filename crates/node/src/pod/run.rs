@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use corten_cri::v1::ContainerEventType;
-use corten_host::network::{Attached, PodNetwork};
+use corten_host::network::{Attached, PodNetwork, netns};
 use corten_monitor::protocol::PodPlan;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
@@ -86,7 +86,7 @@ async fn steps(node: &Arc<Node>, pod: &Arc<Pod>, events: UnboundedSender<Event>)
     timeline.step("run/cgroup", cgroup(node, pod)).await?;
     let network = match pod.has_network() {
         true => {
-            timeline.step("run/netns", netns(node, pod)).await?;
+            timeline.step("run/netns", network_namespace(node, pod)).await?;
             Some(timeline.step("run/network", network(node, pod)).await?)
         }
         false => None,
@@ -121,10 +121,12 @@ async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     .await
 }
 
-async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
-    let path = node.netns_path(&pod.id);
+async fn network_namespace(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let (path, users) = (node.netns_path(&pod.id), pod.config.security.namespaces.users.clone());
     node.blocking(move |_| {
-        corten_host::network::netns::create(&path).map_err(|error| Error::node("network namespace", error))
+        // A user namespace is made with it: its root shall administer the pod's network.
+        let made = users.map_or_else(|| netns::create(&path), |users| netns::create_owned(&path, &users));
+        made.map_err(|error| Error::node("network namespace", error))
     })
     .await
 }
@@ -170,7 +172,7 @@ fn plan(node: &Node, pod: &Pod, in_v2: bool) -> Result<PodPlan> {
         private_ipc: namespaces.ipc == PodNamespace::Pod,
         shared_pid: namespaces.pid == PidNamespace::Pod,
         netns: pod.has_network().then(|| node.netns_path(&pod.id)),
-        users: None,
+        users: namespaces.users.clone(),
         sysctls: spec::pod_sysctls(&pod.config)?,
         cgroup: Some(pod.monitor_cgroup(node)),
         in_v2,

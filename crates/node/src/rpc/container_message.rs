@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use corten_cri::v1;
+use corten_host::user_namespace::IdMapping;
 use v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 
 use crate::container::config::{ImageSpec, Mount, MountAccess, Propagation};
@@ -103,8 +104,14 @@ fn mount(mount: &Mount) -> v1::Mount {
         recursive_read_only: mount.access == MountAccess::RecursiveReadOnly,
         selinux_relabel: mount.selinux_relabel,
         propagation: propagation.into(),
+        uid_mappings: mount.users.iter().flat_map(|users| &users.uids).map(id_mapping).collect(),
+        gid_mappings: mount.users.iter().flat_map(|users| &users.gids).map(id_mapping).collect(),
         ..Default::default()
     }
+}
+
+fn id_mapping(range: &IdMapping) -> v1::IdMapping {
+    v1::IdMapping { container_id: range.inside, host_id: range.outside, length: range.length }
 }
 
 fn resources(container: &Container) -> v1::ContainerResources {

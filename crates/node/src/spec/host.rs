@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use oci_spec::runtime::Capability;
 
@@ -134,6 +135,19 @@ impl Host {
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         })
     }
+}
+
+/// Whether containers of the built-in launcher can have user namespaces: the kernel has them and can map the owners of
+/// files below `images`, the image store. Looked at once; it blocks then.
+pub fn user_namespaces_supported(images: &Path) -> bool {
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| match corten_host::user_namespace::probe(images) {
+        Ok(()) => true,
+        Err(why) => {
+            tracing::info!(why, "pods cannot have user namespaces on this node");
+            false
+        }
+    })
 }
 
 fn read(path: &str) -> Result<String> {

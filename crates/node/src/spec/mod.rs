@@ -15,6 +15,7 @@ mod resources;
 mod sources;
 mod stop;
 mod sysctls;
+mod users;
 mod volumes;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use oci_spec::runtime::{Linux, Root, Spec};
 
 pub use confinement::Seccomp;
 pub use devices::HostDevice;
-pub use host::{AppArmor, CgroupMode, Host, Hugetlb};
+pub use host::{AppArmor, CgroupMode, Host, Hugetlb, user_namespaces_supported};
 pub use process::exec_process;
 pub use resources::linux_resources;
 pub use sources::{Sources, prepare_sources};
@@ -113,6 +114,7 @@ pub struct Built {
 /// [`Error::Invalid`] and [`Error::Unsupported`] name the request's field; [`Error::Container`] is the image's fault.
 pub fn build(input: &SpecInput<'_>) -> Result<Built> {
     check_privilege(input)?;
+    users::check(input)?;
     let mut withheld = Vec::new();
     let mut root = Root::default();
     root.set_path(PathBuf::from("rootfs")).set_readonly(Some(input.config.security.readonly_rootfs));
@@ -158,5 +160,10 @@ fn linux(input: &SpecInput<'_>, withheld: &mut Vec<String>) -> Result<Linux> {
         .set_masked_paths(Some(confinement::paths(security, &security.masked_paths)))
         .set_readonly_paths(Some(confinement::paths(security, &security.readonly_paths)))
         .set_mount_label(confinement::mount_label(security));
+    if let Some(mappings) = &input.pod.security.namespaces.users {
+        linux
+            .set_uid_mappings(Some(users::ranges(&mappings.uids)))
+            .set_gid_mappings(Some(users::ranges(&mappings.gids)));
+    }
     Ok(linux)
 }

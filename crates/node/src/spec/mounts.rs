@@ -7,15 +7,16 @@ use corten_monitor::protocol::POD_SHM;
 use oci_spec::runtime::Mount;
 
 use super::SpecInput;
+use super::users::ranges;
 use crate::container::config::{ContainerConfig, MountAccess, Propagation};
-use crate::security::PodNamespace;
+use crate::security::{NamespaceOptions, PodNamespace};
 
 /// All mounts, in the order they are to be made: the runtime's own, then the pod's and the request's, parents before
 /// children. What the request mounts takes the place of what the runtime would mount there.
 pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
     let asked: BTreeSet<&Path> = input.config.mounts.iter().map(|mount| mount.container_path.as_path()).collect();
     let own_dev = asked.contains(Path::new("/dev"));
-    let default = defaults(input.config.security.privileged).into_iter().filter(|mount| {
+    let default = defaults(input).into_iter().filter(|mount| {
         let at = mount.destination().as_path();
         let shadowed = own_dev && at.starts_with("/dev");
         !shadowed && !asked.contains(at)
@@ -28,8 +29,8 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
 }
 
 /// The file systems that every container has.
-fn defaults(privileged: bool) -> Vec<Mount> {
-    let access = if privileged { "rw" } else { "ro" };
+fn defaults(input: &SpecInput<'_>) -> Vec<Mount> {
+    let access = if input.config.security.privileged { "rw" } else { "ro" };
     vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -40,9 +41,20 @@ fn defaults(privileged: bool) -> Vec<Mount> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+        sys(&input.pod.security.namespaces, access),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
     ]
+}
+
+/// A user namespace can show the devices of a network namespace that it owns, and those of the node's only as the
+/// node shows them, where nothing is its to write.
+fn sys(pod: &NamespaceOptions, access: &str) -> Mount {
+    match (&pod.users, pod.network) {
+        (Some(_), PodNamespace::Node) => {
+            mount("/sys", "bind", "/sys", &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rro"])
+        }
+        _ => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+    }
 }
 
 /// The pod's shared memory and files.
@@ -75,7 +87,11 @@ fn requested<'a>(input: &SpecInput<'a>) -> impl Iterator<Item = Mount> + use<'a>
             MountAccess::ReadOnly => "ro",
             MountAccess::RecursiveReadOnly => "rro",
         };
-        mount(&wanted.container_path, "bind", source, &["rbind", propagation, access])
+        let mut mount = mount(&wanted.container_path, "bind", source, &["rbind", propagation, access]);
+        if let Some(mappings) = &wanted.users {
+            mount.set_uid_mappings(Some(ranges(&mappings.uids))).set_gid_mappings(Some(ranges(&mappings.gids)));
+        }
+        mount
     })
 }
 

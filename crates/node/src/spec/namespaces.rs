@@ -14,6 +14,10 @@ pub(super) fn namespaces(input: &SpecInput<'_>) -> Result<Vec<LinuxNamespace>> {
     let monitor = |kind: &str| of_process(input.namespaces.monitor_pid, kind);
     let pod = &input.pod.security.namespaces;
     let mut namespaces = vec![namespace(LinuxNamespaceType::Mount, None)];
+    // Without a path: it is the one that the pod's monitor holds.
+    if pod.users.is_some() {
+        namespaces.push(namespace(LinuxNamespaceType::User, None));
+    }
     if let Some(netns) = input.namespaces.netns {
         namespaces.push(namespace(LinuxNamespaceType::Network, Some(netns.to_path_buf())));
     }

@@ -159,6 +159,7 @@ mod tests {
             access: MountAccess::ReadWrite,
             propagation,
             selinux_relabel: false,
+            users: None,
         }
     }
 

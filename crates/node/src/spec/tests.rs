@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use corten_cri::v1;
+use corten_host::user_namespace::{IdMapping, Mappings};
 use oci_spec::image::Config;
 use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceType, LinuxNamespaceType, Mount, Process};
 
@@ -162,6 +163,7 @@ impl World {
 
 fn bind(at: &str, source: &str) -> config::Mount {
     config::Mount {
+        users: None,
         container_path: at.into(),
         host_path: source.into(),
         access: MountAccess::ReadWrite,
@@ -683,4 +685,51 @@ fn a_request_of_the_kubelets_kind_makes_a_spec() {
     assert_eq!(w.args(), ["sleep", "1"]);
     assert_eq!(w.process().no_new_privileges(), Some(true));
     assert_eq!(w.namespace(LinuxNamespaceType::Pid), Some(None));
+}
+
+/// Root's ids of a user namespace, at `outside`.
+fn users(outside: u32) -> Option<Mappings> {
+    let range = vec![IdMapping { inside: 0, outside, length: 65536 }];
+    Some(Mappings { uids: range.clone(), gids: range })
+}
+
+#[test]
+fn a_user_namespace_is_the_pods() {
+    let mut w = world();
+    w.pod.security.namespaces.users = users(65536);
+    let error = w.build().unwrap_err().to_string();
+    assert!(error.starts_with("invalid config.linux.security_context.namespace_options.userns_options"), "{error}");
+    w.config.security.namespaces.users = users(131_072);
+    assert!(w.build().is_err());
+    w.config.security.namespaces.users = users(65536);
+    w.config.mounts = vec![config::Mount { users: users(65536), ..bind("/m", "/h") }, bind("/n", "/h")];
+    let linux = w.linux();
+    assert_eq!(linux.uid_mappings().as_ref().unwrap()[0].host_id(), 65536);
+    assert_eq!(linux.gid_mappings(), linux.uid_mappings());
+    let user = linux.namespaces().as_ref().unwrap().iter().find(|n| n.typ() == LinuxNamespaceType::User).unwrap();
+    assert_eq!(user.path(), &None);
+    assert_eq!(w.mount_at("/m").uid_mappings().as_ref().unwrap()[0].size(), 65536);
+    assert_eq!(w.mount_at("/n").uid_mappings(), &None);
+    assert_eq!(w.mount_at("/sys").typ().as_deref(), Some("sysfs"));
+    w.pod.security.namespaces.network = PodNamespace::Node;
+    let sys = w.mount_at("/sys");
+    assert_eq!(sys.typ().as_deref(), Some("bind"));
+    assert!(sys.options().as_ref().unwrap().contains(&"rro".to_owned()));
+}
+
+#[test]
+fn whoever_is_nobody_in_the_user_namespace_cannot_run_in_it() {
+    let mut w = world();
+    w.pod.security.namespaces.users = users(65536);
+    w.config.security.namespaces.users = users(65536);
+    assert!(w.build().is_ok());
+    for (user, field) in [
+        (ResolvedUser { uid: 65536, ..w.user.clone() }, "run_as_user"),
+        (ResolvedUser { gid: 70_000, ..w.user.clone() }, "run_as_group"),
+        (ResolvedUser { additional_gids: vec![5, 65536], ..w.user.clone() }, "supplemental_groups"),
+    ] {
+        w.user = user;
+        let error = w.build().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("invalid config.linux.security_context.{field} ")), "{error}");
+    }
 }

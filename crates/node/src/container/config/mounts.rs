@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use corten_cri::v1;
+use corten_host::user_namespace::Mappings;
 use serde::{Deserialize, Serialize};
 
 use crate::check;
 use crate::error::Result;
+use crate::security;
 
 /// A file or directory of the node, mounted in a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct Mount {
     /// Whether SELinux labels are to be set on it. Without SELinux there are none.
     #[serde(default)]
     pub selinux_relabel: bool,
+    /// Whose its files' owners are in the container, if they are mapped: inside, as what is stored.
+    #[serde(default)]
+    pub users: Option<Mappings>,
 }
 
 /// Whether a mount can be written to.
@@ -80,9 +85,12 @@ impl Mount {
         if image.is_some_and(|image| image != v1::ImageSpec::default()) || !image_sub_path.is_empty() {
             return Err(check::unsupported(&name("image"), "image volumes are not supported"));
         }
-        if !uid_mappings.is_empty() || !gid_mappings.is_empty() {
-            return Err(check::unsupported(&name("uidMappings"), "idmapped mounts are not supported"));
-        }
+        let users = match uid_mappings.is_empty() && gid_mappings.is_empty() {
+            true => None,
+            false => {
+                Some(security::id_mappings((&name("uidMappings"), uid_mappings), (&name("gidMappings"), gid_mappings))?)
+            }
+        };
         if !mount_options.is_empty() {
             return Err(check::unsupported(&name("mount_options"), "mount options are not supported"));
         }
@@ -93,7 +101,7 @@ impl Mount {
         let propagation = Propagation::from_cri(&name("propagation"), propagation)?;
         let access = MountAccess::from_cri(&name("recursive_read_only"), readonly, recursive_read_only, propagation)?;
         let host_path = check::host_path(&name("host_path"), host_path)?;
-        Ok(Self { container_path, host_path, access, propagation, selinux_relabel })
+        Ok(Self { container_path, host_path, access, propagation, selinux_relabel, users })
     }
 }
 
