@@ -179,9 +179,29 @@ fn what_cannot_be_is_refused_by_name() {
 }
 
 #[test]
+fn mapped_mounts_have_users_and_groups() {
+    let mapping = |length| vec![v1::IdMapping { host_id: 1, container_id: 0, length }];
+    let read = |uids: Vec<v1::IdMapping>, gids: Vec<v1::IdMapping>| {
+        ContainerConfig::from_cri(mount(|m| (m.uid_mappings, m.gid_mappings) = (uids, gids)))
+    };
+    let config = read(mapping(1), mapping(2)).unwrap();
+    assert_eq!(config.mounts.first().unwrap().users.as_ref().unwrap().root(), Some((1, 1)));
+    assert_eq!(read(Vec::new(), Vec::new()).unwrap().mounts.first().unwrap().users, None);
+    for (uids, gids, field) in [
+        (mapping(1), Vec::new(), "gidMappings"),
+        (Vec::new(), mapping(1), "uidMappings"),
+        (mapping(0), mapping(1), "uidMappings"),
+        (mapping(1), mapping(u32::MAX), "gidMappings"),
+        ([mapping(1), mapping(1)].concat(), mapping(1), "uidMappings"),
+    ] {
+        let error = read(uids, gids).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("invalid config.mounts[0].{field} ")), "{error}");
+    }
+}
+
+#[test]
 fn what_is_not_done_yet_is_refused_when_asked_for() {
     let image = || Some(v1::ImageSpec { image: "data".into(), ..Default::default() });
-    let mapping = || vec![v1::IdMapping { host_id: 1, container_id: 0, length: 1 }];
     let cases = [
         (
             "config.CDI_devices \"vendor.com/gpu=0\"",
@@ -189,8 +209,6 @@ fn what_is_not_done_yet_is_refused_when_asked_for() {
         ),
         ("config.mounts[0].image", mount(|m| m.image = image())),
         ("config.mounts[0].image", mount(|m| m.image_sub_path = "x".into())),
-        ("config.mounts[0].uidMappings", mount(|m| m.uid_mappings = mapping())),
-        ("config.mounts[0].uidMappings", mount(|m| m.gid_mappings = mapping())),
         ("config.mounts[0].mount_options", mount(|m| m.mount_options = vec!["noexec".into()])),
     ];
     for (field, message) in cases {
