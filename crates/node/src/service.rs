@@ -82,7 +82,7 @@ impl RuntimeService for Service {
         list_containers: ListContainersRequest => ListContainersResponse;
         stream_containers: StreamContainersRequest => stream StreamContainersStream of StreamContainersResponse;
         unimplemented update_container_resources: UpdateContainerResourcesRequest => UpdateContainerResourcesResponse;
-        unimplemented reopen_container_log: ReopenContainerLogRequest => ReopenContainerLogResponse;
+        reopen_container_log: ReopenContainerLogRequest => ReopenContainerLogResponse;
 
         exec_sync: ExecSyncRequest => ExecSyncResponse;
         exec: ExecRequest => ExecResponse;

@@ -17,6 +17,7 @@ pub mod exec;
 pub mod exits;
 mod features;
 pub mod launch;
+pub mod log;
 pub mod process;
 pub mod remove;
 pub mod start;

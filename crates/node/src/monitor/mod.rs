@@ -213,6 +213,11 @@ impl Monitor {
         self.quick_call(Call::CloseStdin { container: container.to_owned() }).await.map(drop)
     }
 
+    /// Opens a container's log path again.
+    pub async fn reopen_log(&self, container: &str) -> Result<(), CallError> {
+        self.quick_call(Call::ReopenLog { container: container.to_owned() }).await.map(drop)
+    }
+
     /// Signals a container's init, or all its processes.
     pub async fn signal(&self, container: &str, signal: i32, all: bool) -> Result<(), CallError> {
         let call = Call::Signal { container: container.to_owned(), exec: None, signal, all };

@@ -26,6 +26,7 @@ pub mod pull_image;
 pub mod remove_container;
 pub mod remove_image;
 pub mod remove_pod_sandbox;
+pub mod reopen_container_log;
 pub mod run_pod_sandbox;
 pub mod runtime_config;
 pub mod start_container;
