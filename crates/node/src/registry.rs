@@ -95,7 +95,7 @@ impl Containers {
                 return Err(Error::Precondition(format!("pod sandbox {:?} is {}", pod.id, state.name())));
             }
             let facts = Facts { id: id.clone(), pod_id: pod.id.clone(), config, created_at: now() };
-            let record = Record { facts, resolved: None, state: State::Creating };
+            let record = Record { facts, resolved: None, resources: None, state: State::Creating };
             let container = Arc::new(Container::new(record, pod.clone()));
             containers.insert(id, container.clone());
             Ok(container)

@@ -59,8 +59,8 @@ impl Resources {
             memory_swap_limit_in_bytes,
         } = resources;
         Ok(Self {
-            cpu_period: count(&format!("{field}.cpu_period"), cpu_period)?,
-            cpu_quota: limit(&format!("{field}.cpu_quota"), cpu_quota)?,
+            cpu_period: period(&format!("{field}.cpu_period"), cpu_period)?,
+            cpu_quota: quota(&format!("{field}.cpu_quota"), cpu_quota)?,
             cpu_shares: count(&format!("{field}.cpu_shares"), cpu_shares)?,
             memory_limit: limit(&format!("{field}.memory_limit_in_bytes"), memory_limit_in_bytes)?,
             memory_swap_limit: limit(&format!("{field}.memory_swap_limit_in_bytes"), memory_swap_limit_in_bytes)?,
@@ -70,6 +70,41 @@ impl Resources {
             hugepages: hugepages(&format!("{field}.hugepage_limits"), hugepage_limits)?,
             unified: cgroup_files(&format!("{field}.unified"), unified)?,
         })
+    }
+
+    /// Whether the values go together; `field` is their path in the request.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::error::Error::Invalid) if the limit on memory and swap together is without one on memory,
+    /// or less than it: no kernel takes that.
+    pub fn check(&self, field: &str) -> Result<()> {
+        let Some(sum @ 0..) = self.memory_swap_limit else { return Ok(()) };
+        let why = match self.memory_limit {
+            None | Some(..0) => "limits memory and swap together, so memory_limit_in_bytes is needed too",
+            Some(memory) if sum < memory => "limits memory and swap together, so it cannot be less than memory alone",
+            Some(_) => return Ok(()),
+        };
+        Err(check::invalid(&format!("{field}.memory_swap_limit_in_bytes"), &sum.to_string(), why))
+    }
+
+    /// These limits with those of `change` instead, where it has any.
+    pub fn changed_by(&self, change: &Self) -> Self {
+        let of_size = |size: &str| change.hugepages.iter().any(|limit| limit.page_size == size);
+        let kept = self.hugepages.iter().filter(|limit| !of_size(&limit.page_size));
+        let mut unified = self.unified.clone();
+        unified.extend(change.unified.clone());
+        Self {
+            cpu_period: change.cpu_period.or(self.cpu_period),
+            cpu_quota: change.cpu_quota.or(self.cpu_quota),
+            cpu_shares: change.cpu_shares.or(self.cpu_shares),
+            memory_limit: change.memory_limit.or(self.memory_limit),
+            memory_swap_limit: change.memory_swap_limit.or(self.memory_swap_limit),
+            oom_score_adj: if change.oom_score_adj == 0 { self.oom_score_adj } else { change.oom_score_adj },
+            cpuset_cpus: change.cpuset_cpus.clone().or_else(|| self.cpuset_cpus.clone()),
+            cpuset_mems: change.cpuset_mems.clone().or_else(|| self.cpuset_mems.clone()),
+            hugepages: kept.chain(&change.hugepages).cloned().collect(),
+            unified,
+        }
     }
 
     /// The same in the CRI's message; what was not asked for is 0 there.
@@ -107,6 +142,22 @@ fn limit(field: &str, value: i64) -> Result<Option<i64>> {
         0 => Ok(None),
         -1.. => Ok(Some(value)),
         _ => Err(check::invalid(field, &value.to_string(), "must be -1 (no limit), 0 (not specified) or positive")),
+    }
+}
+
+/// The kernel's bounds of a period.
+fn period(field: &str, value: i64) -> Result<Option<u64>> {
+    match value {
+        0 | 1000..=1_000_000 => count(field, value),
+        _ => Err(check::invalid(field, &value.to_string(), "must be from 1000 to 1000000 microseconds")),
+    }
+}
+
+/// The kernel's lower bound of a quota.
+fn quota(field: &str, value: i64) -> Result<Option<i64>> {
+    match value {
+        1..1000 => Err(check::invalid(field, &value.to_string(), "must be at least 1000 microseconds")),
+        _ => limit(field, value),
     }
 }
 
@@ -204,8 +255,11 @@ mod tests {
     #[test]
     fn bad_values_are_refused_by_name() {
         type Change = fn(&mut v1::LinuxContainerResources);
-        let bad: [(&str, Change); 12] = [
+        let bad: [(&str, Change); 15] = [
             ("r.cpu_period", |r| r.cpu_period = -1),
+            ("r.cpu_period", |r| r.cpu_period = 999),
+            ("r.cpu_period", |r| r.cpu_period = 1_000_001),
+            ("r.cpu_quota", |r| r.cpu_quota = 999),
             ("r.cpu_quota", |r| r.cpu_quota = -2),
             ("r.cpu_shares", |r| r.cpu_shares = -1),
             ("r.memory_limit_in_bytes", |r| r.memory_limit_in_bytes = i64::MIN),
@@ -224,6 +278,50 @@ mod tests {
             let error = read(change).unwrap_err().to_string();
             assert!(error.starts_with(&format!("invalid {field} ")), "{field}: {error}");
         }
+    }
+
+    #[test]
+    fn memory_and_swap_together_are_not_less_than_memory() {
+        let with =
+            |memory_limit, memory_swap_limit| Resources { memory_limit, memory_swap_limit, ..Resources::default() };
+        for good in [
+            with(None, None),
+            with(Some(5), None),
+            with(Some(5), Some(5)),
+            with(Some(5), Some(-1)),
+            with(None, Some(-1)),
+        ] {
+            good.check("r").unwrap();
+        }
+        for bad in [with(Some(5), Some(4)), with(None, Some(4)), with(Some(-1), Some(4))] {
+            let error = bad.check("r").unwrap_err().to_string();
+            assert!(error.starts_with("invalid r.memory_swap_limit_in_bytes "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_change_does_not_name_stays() {
+        let before = read(|r| {
+            r.cpu_shares = 512;
+            r.oom_score_adj = 7;
+            r.cpuset_cpus = "0".into();
+            r.hugepage_limits = vec![v1::HugepageLimit { page_size: "2MB".into(), limit: 0 }];
+            r.unified = BTreeMap::from([("memory.high".into(), "1".into())]);
+        })
+        .unwrap();
+        assert_eq!(before.changed_by(&Resources::default()), before);
+        let change = read(|r| {
+            r.cpu_shares = 1024;
+            r.memory_limit_in_bytes = -1;
+            r.hugepage_limits = vec![v1::HugepageLimit { page_size: "2MB".into(), limit: 2 << 20 }];
+            r.unified = BTreeMap::from([("memory.low".into(), "2".into())]);
+        })
+        .unwrap();
+        let after = before.changed_by(&change);
+        assert_eq!((after.cpu_shares, after.memory_limit, after.oom_score_adj), (Some(1024), Some(-1), 7));
+        assert_eq!(after.cpuset_cpus.as_deref(), Some("0"));
+        assert_eq!(after.hugepages, [HugepageLimit { page_size: "2MB".into(), limit: 2 << 20 }]);
+        assert_eq!(after.unified.len(), 2);
     }
 
     proptest! {

@@ -72,7 +72,7 @@ impl RuntimeService for Service {
         pod_sandbox_status: PodSandboxStatusRequest => PodSandboxStatusResponse;
         list_pod_sandbox: ListPodSandboxRequest => ListPodSandboxResponse;
         stream_pod_sandboxes: StreamPodSandboxesRequest => stream StreamPodSandboxesStream of StreamPodSandboxesResponse;
-        unimplemented update_pod_sandbox_resources: UpdatePodSandboxResourcesRequest => UpdatePodSandboxResourcesResponse;
+        update_pod_sandbox_resources: UpdatePodSandboxResourcesRequest => UpdatePodSandboxResourcesResponse;
 
         create_container: CreateContainerRequest => CreateContainerResponse;
         start_container: StartContainerRequest => StartContainerResponse;
@@ -81,7 +81,7 @@ impl RuntimeService for Service {
         container_status: ContainerStatusRequest => ContainerStatusResponse;
         list_containers: ListContainersRequest => ListContainersResponse;
         stream_containers: StreamContainersRequest => stream StreamContainersStream of StreamContainersResponse;
-        unimplemented update_container_resources: UpdateContainerResourcesRequest => UpdateContainerResourcesResponse;
+        update_container_resources: UpdateContainerResourcesRequest => UpdateContainerResourcesResponse;
         reopen_container_log: ReopenContainerLogRequest => ReopenContainerLogResponse;
 
         exec_sync: ExecSyncRequest => ExecSyncResponse;

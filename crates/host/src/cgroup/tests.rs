@@ -190,6 +190,36 @@ fn a_value_the_kernel_refuses_is_named_with_its_file() {
 }
 
 #[test]
+fn an_update_that_the_kernel_refuses_changes_nothing() {
+    let hierarchies = Hierarchies::detect().unwrap();
+    let scratch = Scratch::new(&hierarchies);
+    scratch.0.create().unwrap();
+    let memory = |bytes: i64| LinuxMemoryBuilder::default().limit(bytes).swap(bytes).build().unwrap();
+    let resources = |bytes: i64, shares: u64, cpus: &str| {
+        let cpu = LinuxCpuBuilder::default().shares(shares).quota(50_000i64).period(100_000u64).cpus(cpus);
+        LinuxResourcesBuilder::default().memory(memory(bytes)).cpu(cpu.build().unwrap()).build().unwrap()
+    };
+    let now = || {
+        let files = [
+            (Controller::Memory, "memory.limit_in_bytes", "memory.max"),
+            (Controller::Cpu, "cpu.shares", "cpu.weight"),
+            (Controller::Cpu, "cpu.cfs_quota_us", "cpu.max"),
+            (Controller::Cpuset, "cpuset.cpus", "cpuset.cpus"),
+        ];
+        files.map(|(controller, v1, v2)| value(&scratch.0, controller, v1, v2))
+    };
+    scratch.0.update(&resources(64 << 20, 512, "0")).unwrap();
+    let before = now();
+    assert!(before[0] == (64 << 20).to_string(), "{before:?}");
+    for bytes in [32i64 << 20, 128 << 20, -1] {
+        scratch.0.update(&resources(bytes, 2048, "4000")).unwrap_err();
+        assert_eq!(now(), before, "{bytes}");
+    }
+    scratch.0.update(&resources(128 << 20, 2048, "0")).unwrap();
+    assert_ne!(now(), before);
+}
+
+#[test]
 fn the_oom_killer_is_noticed() {
     let hierarchies = Hierarchies::detect().unwrap();
     let scratch = Scratch::new(&hierarchies);

@@ -134,6 +134,8 @@ impl ContainerConfig {
             ));
         }
         let v1::LinuxContainerConfig { resources, security_context } = linux.unwrap_or_default();
+        let resources = Resources::from_cri("config.linux.resources", resources.unwrap_or_default())?;
+        resources.check("config.linux.resources")?;
         Ok(Self {
             metadata: ContainerMetadata::from_cri(metadata)?,
             image: ImageSpec::from_cri("config.image", image)?,
@@ -148,7 +150,7 @@ impl ContainerConfig {
             log_path: relative_path("config.log_path", log_path)?,
             stdin: Stdin::from_cri(stdin, stdin_once),
             tty,
-            resources: Resources::from_cri("config.linux.resources", resources.unwrap_or_default())?,
+            resources,
             security: Security::from_cri("config.linux.security_context", security_context)?,
             stop_signal: StopSignal::from_cri("config.stop_signal", stop_signal)?,
         })

@@ -1,5 +1,6 @@
 //! CreateContainer: the image is looked up, the writable layer made, the OCI runtime spec written. Nothing runs yet.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use corten_images::Image;
@@ -164,8 +165,10 @@ fn target_pid(node: &Node, pod: &Pod, config: &ContainerConfig) -> Result<Option
     }
 }
 
-fn write_spec(path: &std::path::Path, spec: &Spec) -> Result<()> {
+/// Writes a spec over what was there: whoever reads it finds the one or the other.
+pub fn write_spec(path: &Path, spec: &Spec) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::node(format!("write {}", path.display()), error);
     let json = serde_json::to_vec(spec).map_err(|error| failed(&error))?;
-    std::fs::write(path, json).map_err(|error| failed(&error))
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, json).and_then(|()| std::fs::rename(&beside, path)).map_err(|error| failed(&error))
 }

@@ -22,9 +22,10 @@ pub mod process;
 pub mod remove;
 pub mod start;
 pub mod stop;
+pub mod update;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use corten_cri::v1::ContainerEventType;
 use corten_monitor::protocol::Exit;
@@ -34,10 +35,11 @@ use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::node::Node;
-use crate::operation::Slot;
+use crate::operation::{Slot, lock};
 use crate::pod::Pod;
 use crate::record;
 use crate::stats::Remembered;
+use crate::resources::Resources;
 use crate::timeline::now;
 use crate::user::ResolvedUser;
 use config::ContainerConfig;
@@ -69,6 +71,9 @@ pub struct Container {
     pub stdin_closed: watch::Sender<bool>,
     /// What its stats were when somebody last looked.
     pub remembered: Remembered,
+    /// Held by whoever changes its limits.
+    pub updating: Arc<tokio::sync::Mutex<()>>,
+    resources: Mutex<Resources>,
     resolved: OnceLock<Resolved>,
     state: watch::Sender<State>,
 }
@@ -253,6 +258,9 @@ pub struct Record {
     pub facts: Facts,
     /// What the create found out; `None` until it got there.
     pub resolved: Option<Resolved>,
+    /// The limits, if they are not those of its configuration any longer.
+    #[serde(default)]
+    pub resources: Option<Resources>,
     /// The state.
     pub state: State,
 }
@@ -261,6 +269,7 @@ impl Container {
     /// A container as it is recorded.
     pub fn new(record: Record, pod: Arc<Pod>) -> Self {
         let resolved = record.resolved.map_or_else(OnceLock::new, OnceLock::from);
+        let resources = record.resources.unwrap_or_else(|| record.facts.config.resources.clone());
         Self {
             facts: record.facts,
             pod,
@@ -268,6 +277,8 @@ impl Container {
             stop_deadline: watch::Sender::new(None),
             stdin_closed: watch::Sender::new(false),
             remembered: Remembered::default(),
+            updating: Arc::default(),
+            resources: Mutex::new(resources),
             resolved,
             state: watch::Sender::new(record.state),
         }
@@ -292,6 +303,23 @@ impl Container {
     pub fn resolve(&self, resolved: Resolved) {
         // A container is created once.
         let _ = self.resolved.set(resolved);
+    }
+
+    /// The limits now: those of its configuration, or what they were changed to.
+    pub fn resources(&self) -> Resources {
+        lock(&self.resources).clone()
+    }
+
+    /// Notes that its limits are these now, and records it.
+    pub fn set_resources(&self, node: &Node, resources: Resources) -> Result<()> {
+        *lock(&self.resources) = resources;
+        let mut result = Ok(());
+        // While the state is held still, so that the record has the state that is.
+        self.state.send_if_modified(|state| {
+            result = self.record(node, state);
+            false
+        });
+        result
     }
 
     /// The state now.
@@ -331,7 +359,12 @@ impl Container {
     }
 
     fn record(&self, node: &Node, state: &State) -> Result<()> {
-        let record = Record { facts: self.facts.clone(), resolved: self.resolved().cloned(), state: state.clone() };
+        let record = Record {
+            facts: self.facts.clone(),
+            resolved: self.resolved().cloned(),
+            resources: Some(self.resources()).filter(|resources| *resources != self.config().resources),
+            state: state.clone(),
+        };
         record::write(&record_path(&node.container_directory(self.id())), &record)
     }
 

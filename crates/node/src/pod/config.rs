@@ -156,13 +156,19 @@ impl PodConfig {
             annotations: check::map("config.annotations", annotations, check::MAX_MAP)?,
             cgroup_parent: cgroup_path("config.linux.cgroup_parent", cgroup_parent)?,
             sysctls: sysctls_of(sysctls)?,
-            overhead: overhead.map(|r| Resources::from_cri("config.linux.overhead", r)).transpose()?,
-            resources: resources.map(|r| Resources::from_cri("config.linux.resources", r)).transpose()?,
+            overhead: resources_of("config.linux.overhead", overhead)?,
+            resources: resources_of("config.linux.resources", resources)?,
             security,
         };
         crate::spec::pod_sysctls(&config)?;
         Ok(config)
     }
+}
+
+fn resources_of(field: &str, resources: Option<v1::LinuxContainerResources>) -> Result<Option<Resources>> {
+    let resources = resources.map(|resources| Resources::from_cri(field, resources)).transpose()?;
+    resources.iter().try_for_each(|resources| resources.check(field))?;
+    Ok(resources)
 }
 
 impl PodMetadata {

@@ -15,6 +15,7 @@ pub mod admit;
 mod bandwidth;
 pub mod config;
 pub mod remove;
+pub mod resources;
 pub mod run;
 pub mod stop;
 mod undo;
@@ -36,6 +37,7 @@ use crate::security::PodNamespace;
 use crate::stats::CpuSamples;
 use crate::timeline::{Timeline, now};
 use config::PodConfig;
+use resources::PodResources;
 
 /// What is being done to a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,9 @@ pub struct Pod {
     pub slot: Slot<Operation>,
     /// Its CPU time when somebody last looked.
     pub cpu: CpuSamples,
+    /// Held by whoever changes its limits.
+    pub updating: Arc<tokio::sync::Mutex<()>>,
+    resources: Mutex<PodResources>,
     /// The cgroup directories that were made for it above its containers'.
     cgroup: Mutex<Option<Created>>,
     state: watch::Sender<State>,
@@ -106,6 +111,9 @@ pub struct Record {
     created_at: i64,
     config: PodConfig,
     cgroup: Option<Created>,
+    /// The limits, if they are not those of its configuration any longer.
+    #[serde(default)]
+    resources: Option<PodResources>,
     /// The state.
     pub state: RecordedState,
 }
@@ -142,7 +150,12 @@ impl Pod {
 
     /// A pod as it was recorded; its state is for recovery to find out, until then it is `state`.
     pub fn from_record(record: Record, state: State) -> Self {
-        Self::with_state(record.id, record.config, record.handler, record.created_at, record.cgroup, state)
+        let changed = record.resources;
+        let pod = Self::with_state(record.id, record.config, record.handler, record.created_at, record.cgroup, state);
+        if let Some(changed) = changed {
+            *lock(&pod.resources) = changed;
+        }
+        pod
     }
 
     fn with_state(
@@ -153,9 +166,30 @@ impl Pod {
         cgroup: Option<Created>,
         state: State,
     ) -> Self {
-        let (cgroup, state) = (Mutex::new(cgroup), watch::Sender::new(state));
-        let (timeline, slot, cpu) = (Timeline::default(), Slot::default(), CpuSamples::default());
-        Self { id, config, handler, created_at, timeline, slot, cpu, cgroup, state }
+        Self {
+            resources: Mutex::new(asked(&config)),
+            id,
+            config,
+            handler,
+            created_at,
+            timeline: Timeline::default(),
+            slot: Slot::default(),
+            cpu: CpuSamples::default(),
+            updating: Arc::default(),
+            cgroup: Mutex::new(cgroup),
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// The limits now: those of its configuration, or what they were changed to.
+    pub fn resources(&self) -> PodResources {
+        lock(&self.resources).clone()
+    }
+
+    /// Notes that its limits are these now, and records it.
+    fn set_resources(&self, node: &Node, resources: PodResources) -> Result<()> {
+        *lock(&self.resources) = resources;
+        self.record(node)
     }
 
     /// The state now.
@@ -207,6 +241,7 @@ impl Pod {
             created_at: self.created_at,
             config: self.config.clone(),
             cgroup: lock(&self.cgroup).clone(),
+            resources: Some(self.resources()).filter(|resources| *resources != asked(&self.config)),
             state: state.recorded(),
         };
         record::write(&record_path(&node.pod_directory(&self.id)), &record)
@@ -264,6 +299,11 @@ impl Pod {
     fn cgroup(&self) -> Option<Created> {
         lock(&self.cgroup).clone()
     }
+}
+
+/// The limits that a pod was made with.
+fn asked(config: &PodConfig) -> PodResources {
+    PodResources { overhead: config.overhead.clone(), resources: config.resources.clone() }
 }
 
 impl State {

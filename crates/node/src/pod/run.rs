@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::admit::{Admission, admit};
 use super::config::PortMapping;
-use super::{Operation, Pod, Ready, State, bandwidth, undo};
+use super::{Operation, Pod, Ready, State, bandwidth, resources, undo};
 use crate::container::exits;
 use crate::error::{Error, Result};
 use crate::monitor::{Event, Monitor};
@@ -116,6 +116,7 @@ async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     node.blocking(move |node| {
         let failed = |error| Error::node("create the pod's cgroup", error);
         node.cgroup(&pod.cgroup_parent(node))?.create().map_err(failed)?;
+        resources::apply(node, &pod)?;
         node.cgroup(&pod.monitor_cgroup(node))?.create().map(drop).map_err(failed)
     })
     .await

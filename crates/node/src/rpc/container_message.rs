@@ -115,7 +115,7 @@ fn id_mapping(range: &IdMapping) -> v1::IdMapping {
 }
 
 fn resources(container: &Container) -> v1::ContainerResources {
-    v1::ContainerResources { linux: Some(container.config().resources.to_cri()), windows: None }
+    v1::ContainerResources { linux: Some(container.resources().to_cri()), windows: None }
 }
 
 fn user(container: &Container) -> v1::ContainerUser {

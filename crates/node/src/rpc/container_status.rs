@@ -6,6 +6,7 @@ use std::sync::Arc;
 use corten_cri::v1;
 
 use super::container_message;
+use crate::container::config::ContainerConfig;
 use crate::container::{Container, launch};
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -21,11 +22,13 @@ pub async fn handle(node: &Arc<Node>, request: v1::ContainerStatusRequest) -> Re
 }
 
 fn info(node: &Node, container: &Container) -> Result<BTreeMap<String, String>> {
+    // As it is now, like everything else here.
+    let config = ContainerConfig { resources: container.resources(), ..container.config().clone() };
     let info = serde_json::json!({
         "sandboxID": container.facts.pod_id,
         "pid": container.state().run().map_or(0, |run| run.pid),
         "cgroup": container.cgroup(node),
-        "config": container.config(),
+        "config": config,
         "runtimeSpec": launch::read_spec(node, container).ok(),
     });
     let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;

@@ -39,6 +39,8 @@ pub mod stream_images;
 pub mod stream_pod_sandbox_metrics;
 pub mod stream_pod_sandbox_stats;
 pub mod stream_pod_sandboxes;
+pub mod update_container_resources;
+pub mod update_pod_sandbox_resources;
 pub mod version;
 
 mod batches;

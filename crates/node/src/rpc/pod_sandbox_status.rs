@@ -9,6 +9,7 @@ use super::{container_message, pod_message};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::pod::Pod;
+use crate::pod::config::PodConfig;
 use crate::timeline::now;
 
 /// The status of a pod sandbox with its containers', from memory.
@@ -26,11 +27,16 @@ pub async fn handle(node: &Arc<Node>, request: v1::PodSandboxStatusRequest) -> R
 }
 
 fn info(node: &Node, pod: &Pod) -> Result<BTreeMap<String, String>> {
+    let limits = pod.resources();
+    // As it is now, like everything else here.
+    let config = PodConfig { overhead: limits.overhead, resources: limits.resources, ..pod.config.clone() };
     let info = serde_json::json!({
         "pid": pod.monitor().map(|monitor| monitor.pid),
         "netns": pod.has_network().then(|| node.netns_path(&pod.id)),
         "cgroupParent": pod.cgroup_parent(node),
-        "config": pod.config,
+        "config": config,
+        "overhead": config.overhead,
+        "resources": config.resources,
     });
     let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
     Ok(BTreeMap::from([("info".to_owned(), info)]))

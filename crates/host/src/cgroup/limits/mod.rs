@@ -1,5 +1,6 @@
 //! Applying the resources of an OCI runtime spec.
 
+mod update;
 mod v1;
 mod v2;
 
