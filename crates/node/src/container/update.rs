@@ -100,7 +100,7 @@ impl Update {
         let resources = self.oci(node, after)?;
         if let Some(linux) = new.linux_mut() {
             let mut whole = linux.resources().clone().unwrap_or_default();
-            whole.set_cpu(resources.cpu().clone()).set_memory(resources.memory().clone());
+            whole.set_cpu(resources.cpu().clone()).set_memory(*resources.memory());
             whole.set_hugepage_limits(resources.hugepage_limits().clone()).set_unified(resources.unified().clone());
             linux.set_resources(Some(whole));
         }
