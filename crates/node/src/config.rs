@@ -222,6 +222,7 @@ impl Config {
             ("state", Some(&self.state)),
             ("socket", Some(&self.socket)),
             ("netns_dir", Some(&self.netns_dir)),
+            ("network.conf_template", self.network.conf_template.as_ref()),
             ("seccomp.localhost_root", self.seccomp.localhost_root.as_ref()),
         ];
         for (key, path) in paths.into_iter().filter_map(|(key, path)| Some((key, path?))) {

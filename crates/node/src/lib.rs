@@ -5,6 +5,7 @@ pub mod config;
 pub mod container;
 pub mod error;
 pub mod events;
+pub mod handler_features;
 pub mod id;
 pub mod monitor;
 pub mod network;

@@ -8,6 +8,7 @@ use corten_host::cgroup::{Cgroup, Hierarchies, Mode};
 use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::handler_features::Probes;
 use crate::monitor::Program;
 use crate::network::Network;
 use crate::operation::Slot;
@@ -39,6 +40,8 @@ pub struct Node {
     pub platform: seccomp::Platform,
     /// What this host can grant.
     pub host: spec::Host,
+    /// What the runtime handlers can do.
+    pub probes: Probes,
     /// Where clients of exec, attach and port-forward are sent to.
     pub streaming: Endpoint,
     /// The `corten-monitor` program.
@@ -77,6 +80,7 @@ impl Node {
             seccomp: seccomp::Cache::default(),
             platform: seccomp::Platform::current(),
             host: spec::Host::probe()?,
+            probes: Probes::default(),
             monitor: Arc::new(Program::open(monitor_program(&config)?)?),
             hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
             streaming,

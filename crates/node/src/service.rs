@@ -64,7 +64,7 @@ impl RuntimeService for Service {
         version: VersionRequest => VersionResponse;
         status: StatusRequest => StatusResponse;
         runtime_config: RuntimeConfigRequest => RuntimeConfigResponse;
-        unimplemented update_runtime_config: UpdateRuntimeConfigRequest => UpdateRuntimeConfigResponse;
+        update_runtime_config: UpdateRuntimeConfigRequest => UpdateRuntimeConfigResponse;
 
         run_pod_sandbox: RunPodSandboxRequest => RunPodSandboxResponse;
         stop_pod_sandbox: StopPodSandboxRequest => StopPodSandboxResponse;

@@ -198,14 +198,15 @@ impl Lab {
     }
 }
 
-/// What may differ while the daemon runs: the bridge, its rules and its notes of addresses that become free stay for the
-/// next pod, as does the pods' cgroup.
+/// What may differ while the daemon runs: the bridge, its rules, its subnets and its notes of addresses that become free stay
+/// for the next pod, as does the pods' cgroup.
 fn settled(snapshot: &Snapshot, paths: &Paths) -> Snapshot {
     let cgroup = paths.cgroup();
     let addresses = paths.state().join("network/pods");
     snapshot
         .clone()
         .without("file", |file| is_empty_state(file, paths) || Path::new(file).starts_with(&addresses))
+        .without("file", |file| Path::new(file) == paths.state().join("network/subnets.json"))
         .without("file", |file| Path::new(file) == paths.root().join("cni"))
         .without("link", |link| !link.starts_with("veth") && !link.contains('@'))
         .without("nftables", |_| true)

@@ -37,6 +37,32 @@ fn status_has_both_conditions_and_the_runtime_handlers() {
         for handler in ["", "corten", "runc"] {
             assert!(handlers.contains(&handler), "{handler:?} is not in {handlers:?}");
         }
+        let config: serde_json::Value = serde_json::from_str(&status.info["config"]).unwrap();
+        assert_eq!(config["root"], lab.paths.root().display().to_string());
+        assert_eq!(config["streaming"]["address"], "127.0.0.1", "what is not set is in force by default");
+        let network: serde_json::Value = serde_json::from_str(&status.info["network"]).unwrap();
+        assert_eq!(
+            (&network["mode"], &network["subnets"][0]),
+            (&"bridge".into(), &config["network"]["bridge"]["subnets"][0])
+        );
+        assert_eq!(status.info["lastCNILoadStatus"], "OK");
+    });
+}
+
+/// runc's own word for what it can, and a runtime that says nothing of itself.
+#[test]
+fn handlers_features_are_what_their_programs_say() {
+    let extra = "[runtimes.mute]\nbinary = \"/bin/false\"".to_owned();
+    lab::test(Setup { extra, ..Setup::default() }, async |lab| {
+        let runc = Command::new(programs::installed("runc", "runc")).arg("features").output().unwrap();
+        let runc: serde_json::Value = serde_json::from_slice(&runc.stdout).unwrap();
+        let rro = runc["mountOptions"].as_array().unwrap().contains(&"rro".into());
+        let status = lab.cri.runtime().status(StatusRequest::default()).await.unwrap().into_inner();
+        let can = |name: &str| {
+            let handler = status.runtime_handlers.iter().find(|handler| handler.name == name).unwrap();
+            handler.features.unwrap().recursive_read_only_mounts
+        };
+        assert_eq!((can("corten"), can(""), can("runc"), can("mute")), (true, true, rro, false));
     });
 }
 
@@ -89,7 +115,6 @@ fn what_is_not_built_yet_says_unimplemented() {
         assert_unimplemented!(
             runtime,
             checkpoint_container(CheckpointContainerRequest),
-            update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
             checkpoint_pod(CheckpointPodRequest),
             restore_pod(RestorePodRequest),
         );

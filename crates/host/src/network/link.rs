@@ -162,6 +162,17 @@ pub(super) fn add_address(socket: &mut Socket, link: u32, address: IpAddr, prefi
     socket.ask(&format!("add address {address}/{prefix}"), add).map(drop)
 }
 
+/// Takes an address off a link; one that it does not have is fine.
+pub(super) fn remove_address(socket: &mut Socket, link: u32, address: IpAddr, prefix: u8) -> Result<(), Error> {
+    let mut header = [family(address), prefix, 0, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&link.to_ne_bytes());
+    let remove = Message::new(libc::RTM_DELADDR, REQUEST | ACK, &header).attr(libc::IFA_LOCAL, &octets(address));
+    match socket.ask(&format!("remove address {address}/{prefix}"), remove) {
+        Err(e) if !e.is(libc::EADDRNOTAVAIL) => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Adds the default route.
 pub(super) fn add_default_route(socket: &mut Socket, link: u32, gateway: IpAddr) -> Result<(), Error> {
     let mut header = [0; 12];

@@ -41,6 +41,7 @@ pub mod stream_pod_sandbox_stats;
 pub mod stream_pod_sandboxes;
 pub mod update_container_resources;
 pub mod update_pod_sandbox_resources;
+pub mod update_runtime_config;
 pub mod version;
 
 mod batches;

@@ -8,6 +8,7 @@ use corten_cri::v1;
 
 use crate::config::BUILT_IN;
 use crate::error::{Error, Result};
+use crate::handler_features::Features;
 use crate::node::Node;
 use crate::operation::lock;
 
@@ -20,13 +21,16 @@ pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::
     let network = network(node).await;
     let conditions = vec![condition("RuntimeReady", "", Ok(())), condition("NetworkReady", "NetworkNotReady", network)];
     let info = match verbose {
-        true => info(node)?,
+        true => {
+            let node = node.clone();
+            node.blocking(info).await?
+        }
         false => BTreeMap::new(),
     };
     Ok(v1::StatusResponse {
         status: Some(v1::RuntimeStatus { conditions }),
         info,
-        runtime_handlers: handlers(node),
+        runtime_handlers: handlers(node).await,
         features: Some(v1::RuntimeFeatures {
             supplemental_groups_policy: true,
             user_namespaces_host_network: false,
@@ -58,17 +62,28 @@ fn condition(kind: &str, reason: &str, outcome: std::result::Result<(), String>)
 }
 
 /// Every handler by name, and the default one again by the empty name.
-fn handlers(node: &Node) -> Vec<v1::RuntimeHandler> {
+async fn handlers(node: &Node) -> Vec<v1::RuntimeHandler> {
     let named = ["", BUILT_IN].into_iter().chain(node.config.runtimes.keys().map(String::as_str));
-    named
-        .map(|name| v1::RuntimeHandler {
-            name: name.into(),
-            features: Some(v1::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
-        })
-        .collect()
+    let told = named.map(|name| async move {
+        let features = match node.handler(name) {
+            Ok(handler) => node.probes.features(&handler).await,
+            Err(_) => Features::default(),
+        };
+        let Features { recursive_read_only_mounts, user_namespaces } = features;
+        let features = Some(v1::RuntimeHandlerFeatures { recursive_read_only_mounts, user_namespaces });
+        v1::RuntimeHandler { name: name.into(), features }
+    });
+    futures::future::join_all(told).await
 }
 
+/// What people debug with: the configuration in force, the network, and, under the names that `crictl info` is read for, how the
+/// last look at it went.
 fn info(node: &Node) -> Result<BTreeMap<String, String>> {
-    let config = serde_json::to_string(&node.config).map_err(|error| Error::node("configuration", error))?;
-    Ok(BTreeMap::from([("config".to_owned(), config)]))
+    let json = |what: &str, value: Result<String, serde_json::Error>| value.map_err(|error| Error::node(what, error));
+    let network = lock(&node.network_seen).clone();
+    Ok(BTreeMap::from([
+        ("config".to_owned(), json("configuration", serde_json::to_string(&node.config))?),
+        ("network".to_owned(), json("network", serde_json::to_string(&node.network.describe()))?),
+        ("lastCNILoadStatus".to_owned(), network.map_or_else(|error| error, |()| "OK".to_owned())),
+    ]))
 }

@@ -12,19 +12,21 @@ mod pool;
 mod ports;
 mod record;
 mod subnet;
+mod subnets;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use config::BridgeConfig;
 pub use error::Error;
 use record::{Phase, Record, Store};
 pub use subnet::{InvalidSubnet, Subnet};
+use subnets::Subnets;
 
 use super::link::{self, Link, Veth};
 use super::netlink::Socket;
@@ -39,7 +41,10 @@ pub struct Bridge {
     config: BridgeConfig,
     /// Of the bridge and the pods: the configured one, or what the default route had at open.
     mtu: u32,
+    directory: PathBuf,
     store: Mutex<Store>,
+    /// Locked after the store, for moments.
+    subnets: Mutex<Subnets>,
     /// Kept open, because closing it costs a grace period (10 ms). Locked after the store.
     nftables: Mutex<Socket>,
 }
@@ -57,7 +62,10 @@ impl Bridge {
             Some(mtu) => mtu,
             None => forwarding::mtu_of_default_route(&mut socket)?,
         };
-        let bridge = Bridge { store: Mutex::new(Store::open(state_dir)?), nftables, config, mtu };
+        let store = Store::open(state_dir)?;
+        let subnets = Mutex::new(Subnets::open(state_dir, &config.subnets, &store)?);
+        let bridge =
+            Bridge { store: Mutex::new(store), subnets, directory: state_dir.to_owned(), nftables, config, mtu };
         let store = bridge.lock();
         bridge.ensure_link(&mut socket)?;
         // Again for one that was there: whoever made it may have been killed before it was done.
@@ -70,6 +78,57 @@ impl Bridge {
     /// The configuration it was opened with.
     pub fn config(&self) -> &BridgeConfig {
         &self.config
+    }
+
+    /// The subnets that new pods get their addresses from.
+    pub fn subnets(&self) -> Vec<Subnet> {
+        self.served().current
+    }
+
+    /// Has new pods get their addresses from other subnets, also after the bridge is opened anew, unless its configuration
+    /// has other ones then. Pods that there are keep their addresses: the bridge serves the subnets that they are in, too.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for subnets that the configuration could not have, or whose gateway is a pod's address.
+    pub fn set_subnets(&self, wanted: &[Subnet]) -> Result<(), Error> {
+        BridgeConfig { subnets: wanted.to_vec(), ..self.config.clone() }.validate()?;
+        let store = self.lock();
+        let before = self.served();
+        if before.current == wanted {
+            return Ok(());
+        }
+        if let Some(subnet) = wanted.iter().find(|subnet| subnets::addresses(&store).any(|ip| ip == subnet.gateway())) {
+            let reason = format!("its first address {} is the bridge's, and a pod has it", subnet.gateway());
+            return Err(Error::Invalid { key: "subnets", value: subnet.to_string(), reason });
+        }
+        let after = before.moved_to(wanted, &store);
+        after.write(&self.directory)?;
+        *self.subnets.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
+        let mut socket = Socket::route()?;
+        let moved = self.ensure_link(&mut socket).and_then(|_| self.set_up_link(&mut socket)).and_then(|bridge| {
+            self.install_table(&store)?;
+            self.give_up(&mut socket, &bridge, &before, &after)
+        });
+        if moved.is_err() {
+            // Best effort: an address more on the bridge does no harm, and the first error is the one to tell.
+            let _ = before.write(&self.directory);
+            *self.subnets.lock().unwrap_or_else(PoisonError::into_inner) = before;
+            let _ = self.install_table(&store);
+        }
+        moved
+    }
+
+    /// Takes the addresses of subnets that are served no more off the bridge.
+    fn give_up(&self, socket: &mut Socket, bridge: &Link, before: &Subnets, after: &Subnets) -> Result<(), Error> {
+        let served = after.served();
+        for subnet in before.served().iter().filter(|subnet| !served.contains(subnet)) {
+            link::remove_address(socket, bridge.index, subnet.gateway(), subnet.prefix())?;
+        }
+        Ok(())
+    }
+
+    fn served(&self) -> Subnets {
+        self.subnets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives the pod its interface, addresses, routes and host ports. The namespace must exist.
@@ -105,7 +164,7 @@ impl Bridge {
             interface: POD_INTERFACE.to_owned(),
             ips: record.ips,
             mac: Some(config::format_mac(mac)),
-            gateways: self.config.subnets.iter().map(Subnet::gateway).collect(),
+            gateways: self.subnets().iter().map(Subnet::gateway).collect(),
             dns: super::Dns::default(),
         })
     }
@@ -142,7 +201,7 @@ impl Bridge {
             self.install_table(&store)?;
         }
         drop(store);
-        let mut warnings = forwarding::overlapping_routes(&mut socket, &self.config.subnets, bridge.index)?;
+        let mut warnings = forwarding::overlapping_routes(&mut socket, &self.served().served(), bridge.index)?;
         warnings.extend(forwarding::dropped_by_others(&mut self.nftables(), &self.config.name)?);
         Ok(warnings)
     }
@@ -228,7 +287,7 @@ impl Bridge {
         let missing = || Error::LinkMissing { link: POD_INTERFACE.to_owned() };
         let pod_end = link::find_link(&mut socket, POD_INTERFACE)?.ok_or_else(missing)?;
         link::bring_up(&mut socket, pod_end.index)?;
-        for (ip, subnet) in ips.iter().zip(&self.config.subnets) {
+        for (ip, subnet) in ips.iter().zip(&self.subnets()) {
             link::add_address(&mut socket, pod_end.index, *ip, subnet.prefix())?;
             link::add_default_route(&mut socket, pod_end.index, subnet.gateway())?;
         }
@@ -243,7 +302,7 @@ impl Bridge {
             Some(_) => return Err(Error::NotABridge { name: name.clone() }),
             None => {}
         }
-        let gateways: Vec<IpAddr> = self.config.subnets.iter().map(Subnet::gateway).collect();
+        let gateways: Vec<IpAddr> = self.subnets().iter().map(Subnet::gateway).collect();
         link::create_bridge(socket, name, config::mac_of(&gateways))?;
         let made = self.set_up_link(socket);
         if made.is_err() {
@@ -259,11 +318,12 @@ impl Bridge {
         let found = link::find_link(socket, name)?.ok_or_else(missing)?;
         link::set_mtu(socket, found.index, self.mtu)?;
         link::bring_up(socket, found.index)?;
-        for subnet in &self.config.subnets {
+        let subnets = self.served().served();
+        for subnet in &subnets {
             link::add_address(socket, found.index, subnet.gateway(), subnet.prefix())?;
         }
         forwarding::ignore_router_advertisements(name)?;
-        forwarding::turn_on(name, &self.config.subnets)?;
+        forwarding::turn_on(name, &subnets)?;
         self.adopt_ports(socket, found.index)?;
         Ok(found)
     }
@@ -284,7 +344,7 @@ impl Bridge {
         let attached = store.all().filter(|record| record.phase == Phase::Attached);
         let elements: Vec<table::Placed> =
             attached.flat_map(|r| table::elements(&r.id, &r.host_ports, &r.ips)).collect();
-        Ok(table::install(&mut self.nftables(), &self.config.name, &self.config.subnets, &elements)?)
+        Ok(table::install(&mut self.nftables(), &self.config.name, &self.served().served(), &elements)?)
     }
 
     fn open_ports(&self, store: &Store, record: &Record) -> Result<(), Error> {
@@ -362,7 +422,8 @@ impl Bridge {
 
     /// One address of each subnet. Where a pool is exhausted, pods that are leaving are made to.
     fn allocate(&self, store: &mut Store, socket: &mut Socket) -> Result<Vec<IpAddr>, Error> {
-        if let Some(ips) = pool::next(&self.config.subnets, store) {
+        let subnets = self.subnets();
+        if let Some(ips) = pool::next(&subnets, store) {
             return Ok(ips);
         }
         let leaving: Vec<Record> = store.all().filter(|r| r.phase == Phase::Leaving).cloned().collect();
@@ -370,10 +431,10 @@ impl Bridge {
             self.evict(store, socket, &record)?;
         }
         let exhausted = || Error::PoolExhausted {
-            subnets: self.config.subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            subnets: subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             pods: store.all().count(),
         };
-        pool::next(&self.config.subnets, store).ok_or_else(exhausted)
+        pool::next(&subnets, store).ok_or_else(exhausted)
     }
 }
 

@@ -136,7 +136,8 @@ fn read(path: &Path) -> Result<Record, Error> {
     Ok(record)
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+/// Writes a file in one piece.
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let bytes = serde_json::to_vec(value).map_err(|e| Error::io("write", path)(e.into()))?;
     let temporary = path.with_extension("new");
     fs::write(&temporary, bytes).map_err(Error::io("write", &temporary))?;

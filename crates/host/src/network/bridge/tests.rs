@@ -581,3 +581,55 @@ fn records_that_are_not_ours_are_refused_by_name() {
         }
     });
 }
+
+#[test]
+fn new_subnets_are_for_new_pods_and_the_others_keep_what_they_have() {
+    TestHost::run(|| {
+        let mut node = Node::new();
+        let old = node.attach("old", &[]);
+        let (wanted, other): (Subnet, Subnet) = ("10.78.3.0/24".parse().unwrap(), "fd00:78::/64".parse().unwrap());
+        node.bridge.set_subnets(&[wanted, other]).unwrap();
+        let server = old.listen(80);
+        for id in ["new-1", "new-2"] {
+            assert_eq!(node.bridge.subnets(), [wanted, other]);
+            let new = node.attach(id, &[]);
+            assert!(wanted.contains(new.ip) && other.contains(new.attached.ips[1]), "{:?}", new.attached);
+            assert_eq!(new.attached.gateways, [wanted.gateway(), other.gateway()]);
+            let addresses = run("ip -o addr show dev corten0");
+            for address in ["10.77.0.1/24", "10.78.3.1/24", "fd00:78::1/64"] {
+                assert!(addresses.contains(address), "{addresses}");
+            }
+            assert_eq!(talk(new.connect(at(old.ip, 80)), &server), new.ip, "from the new subnet to the old one");
+            node.reopen();
+        }
+        node.remove("old");
+        node.bridge.collect(&["new-1".to_owned(), "new-2".to_owned()]).unwrap();
+        node.bridge.set_subnets(&["10.79.0.0/24".parse().unwrap()]).unwrap();
+        let addresses = run("ip -o addr show dev corten0");
+        assert!(!addresses.contains("10.77.0.1/24"), "nobody is there any more: {addresses}");
+        assert!(addresses.contains("10.78.3.1/24") && addresses.contains("10.79.0.1/24"), "{addresses}");
+    });
+}
+
+#[test]
+fn subnets_that_cannot_be_are_refused_and_those_of_a_changed_configuration_win() {
+    TestHost::run(|| {
+        let mut node = Node::new();
+        let pods: Vec<Pod> = ["a", "b", "c", "d"].iter().map(|id| node.attach(id, &[])).collect();
+        assert_eq!(pods[3].ip, ip("10.77.0.5"));
+        for (bad, word) in
+            [(vec!["10.77.0.4/30"], "a pod has it"), (vec!["10.1.0.0/24", "10.2.0.0/24"], "IPv6"), (vec![], "one")]
+        {
+            let bad: Vec<Subnet> = bad.iter().map(|text| text.parse().unwrap()).collect();
+            let error = node.bridge.set_subnets(&bad).unwrap_err().to_string();
+            assert!(error.contains("subnets") && error.contains(word), "{error}");
+            assert_eq!(node.bridge.subnets(), node.bridge.config().subnets);
+        }
+        node.bridge.set_subnets(&["10.78.0.0/24".parse().unwrap()]).unwrap();
+        let subnets = vec!["10.79.0.0/24".parse().unwrap()];
+        let config = BridgeConfig { subnets: subnets.clone(), ..BridgeConfig::default() };
+        node.bridge = Bridge::open(config, &node.host.path("bridge")).unwrap();
+        assert_eq!(node.bridge.subnets(), subnets);
+        assert!(subnets[0].contains(node.attach("e", &[]).ip));
+    });
+}

@@ -64,6 +64,17 @@ impl Cni {
         Ok(Ready { network: conflist.name, file })
     }
 
+    /// The network that is configured, whether or not its plugins are ready.
+    pub fn configured(&self) -> Result<Ready, NotReady> {
+        let (file, conflist) = config::load(&self.config.conf_dir)?;
+        Ok(Ready { network: conflist.name, file })
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &CniConfig {
+        &self.config
+    }
+
     /// Attaches a pod by ADD of every plugin in order. After an error everything is undone by DEL; what could not be
     /// undone stays in the cache for `detach` or `gc`.
     pub fn attach(&self, pod: &PodNetwork) -> Result<Attached, Error> {

@@ -1,0 +1,233 @@
+//! What the runtime handlers can do, found out and not assumed: of this node's kernel for the built-in launcher, and of
+//! `PROGRAM features` (runc 1.1 and its kin, runtime-spec `features.md`) for the others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::node::Handler;
+use crate::operation::lock;
+
+/// Whether the daemon takes pods in user namespaces at all: what the kernel can do is of no use without.
+const USER_NAMESPACES: bool = false;
+
+/// How long a program may take to tell its features.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most bytes that it may say.
+const LARGEST: u64 = 1 << 20;
+/// How long a program that could not be asked is left alone.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What a handler can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// Whether mounts can be read-only with all below them.
+    pub recursive_read_only_mounts: bool,
+    /// Whether pods can have user namespaces, with idmapped mounts.
+    pub user_namespaces: bool,
+}
+
+/// What is known of the programs, so that each is asked once, and again when it is replaced.
+#[derive(Debug, Default)]
+pub struct Probes {
+    asked: Mutex<BTreeMap<PathBuf, Asked>>,
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    program: Identity,
+    /// `None` if it could not be asked.
+    features: Option<Features>,
+    at: Instant,
+}
+
+/// By which it is seen that a program was replaced: device, inode, size, time of change.
+type Identity = (u64, u64, u64, i64, i64);
+
+impl Probes {
+    /// What a handler can do.
+    pub async fn features(&self, handler: &Handler) -> Features {
+        match handler {
+            Handler::BuiltIn => built_in(kernel_release().as_deref()),
+            Handler::External { name, binary } => self.external(name, binary).await,
+        }
+    }
+
+    async fn external(&self, name: &str, binary: &Path) -> Features {
+        let Ok(program) = identity(binary) else { return Features::default() };
+        let known = lock(&self.asked).get(binary).filter(|asked| asked.program == program).cloned();
+        match known {
+            Some(Asked { features: Some(features), .. }) => return features,
+            Some(Asked { at, .. }) if at.elapsed() < PAUSE => return Features::default(),
+            _ => {}
+        }
+        let told = ask(binary).await.map(|told| told.features(kernel_release().as_deref()));
+        if let Err(error) = &told {
+            tracing::warn!(handler = name, %error, "what the runtime handler can do is not known: taken for nothing");
+        }
+        let features = told.ok();
+        lock(&self.asked).insert(binary.to_owned(), Asked { program, features, at: Instant::now() });
+        features.unwrap_or_default()
+    }
+}
+
+/// Of the built-in launcher.
+fn built_in(release: Option<&str>) -> Features {
+    Features { recursive_read_only_mounts: release.is_some_and(has_mount_setattr), user_namespaces: USER_NAMESPACES }
+}
+
+/// What `PROGRAM features` says, as far as it matters here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Told {
+    mount_options: Vec<String>,
+    linux: ToldLinux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ToldLinux {
+    namespaces: Vec<String>,
+    mount_extensions: MountExtensions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MountExtensions {
+    idmap: Idmap,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Idmap {
+    enabled: bool,
+}
+
+impl Told {
+    fn features(&self, release: Option<&str>) -> Features {
+        let users =
+            self.linux.namespaces.iter().any(|kind| kind == "user") && self.linux.mount_extensions.idmap.enabled;
+        let rro = self.mount_options.iter().any(|option| option == "rro");
+        Features {
+            recursive_read_only_mounts: rro && release.is_some_and(has_mount_setattr),
+            user_namespaces: USER_NAMESPACES && users,
+        }
+    }
+}
+
+async fn ask(binary: &Path) -> Result<Told, String> {
+    let mut command = Command::new(binary);
+    command.arg("features").current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.kill_on_drop(true).spawn().map_err(|error| format!("{}: {error}", binary.display()))?;
+    let talking = async {
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(LARGEST).read_to_end(&mut said).await.map_err(|error| error.to_string())?;
+        }
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        match status.success() {
+            true => serde_json::from_slice(&said).map_err(|error| error.to_string()),
+            false => Err(status.to_string()),
+        }
+    };
+    let told =
+        tokio::time::timeout(PATIENCE, talking).await.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")));
+    told.map_err(|error| format!("{} features: {error}", binary.display()))
+}
+
+fn identity(binary: &Path) -> std::io::Result<Identity> {
+    let found = fs::metadata(binary)?;
+    Ok((found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
+}
+
+fn kernel_release() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/osrelease").ok()
+}
+
+/// mount_setattr(2), by which a mount becomes read-only with all below it, came with Linux 5.12.
+fn has_mount_setattr(release: &str) -> bool {
+    let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+    let version = numbers.next().flatten().zip(numbers.next().flatten());
+    version.is_some_and(|version| version >= (5, 12))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn program(directory: &Path, text: &str) -> Handler {
+        let binary = directory.join("runtime");
+        let beside = directory.join("new");
+        fs::write(&beside, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&beside, &binary).unwrap();
+        Handler::External { name: "x".to_owned(), binary }
+    }
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, has) in
+            [("5.12.0", true), ("6.1.0-13-amd64\n", true), ("5.9.1", false), ("5.4", false), ("x", false)]
+        {
+            assert_eq!(has_mount_setattr(release), has, "{release}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_is_asked_once_and_again_when_it_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = directory.path().join("count");
+        let can = format!(
+            "echo >> {}; test $1 = features && echo '{{\"mountOptions\": [\"ro\", \"rro\"]}}'",
+            count.display()
+        );
+        let (probes, handler) = (Probes::default(), program(directory.path(), &can));
+        for _ in 0..3 {
+            assert!(probes.features(&handler).await.recursive_read_only_mounts);
+        }
+        assert_eq!(fs::read(&count).unwrap().len(), 1);
+        let handler =
+            program(directory.path(), "echo '{\"mountOptions\": [\"ro\"], \"linux\": {\"namespaces\": [\"user\"]}}'");
+        assert!(!probes.features(&handler).await.recursive_read_only_mounts);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_know_can_nothing() {
+        for text in ["exit 1", "echo nonsense", "echo '{\"mountOptions\": 7}'", "yes"] {
+            let directory = tempfile::tempdir().unwrap();
+            let handler = program(directory.path(), text);
+            assert_eq!(Probes::default().features(&handler).await, Features::default(), "{text}");
+        }
+        let gone = Handler::External { name: "x".to_owned(), binary: "/nowhere/runtime".into() };
+        assert_eq!(Probes::default().features(&gone).await, Features::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_hangs_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let handler = program(directory.path(), "sleep 1000");
+        assert_eq!(Probes::default().features(&handler).await, Features::default());
+    }
+
+    #[test]
+    fn user_namespaces_need_idmapped_mounts() {
+        let told: Told = serde_json::from_str(
+            r#"{"linux": {"namespaces": ["user"], "mountExtensions": {"idmap": {"enabled": true}}}, "ociVersionMin": "1.0.0"}"#,
+        )
+        .unwrap();
+        assert_eq!(told.features(Some("6.1")).user_namespaces, USER_NAMESPACES);
+        assert!(!Told::default().features(Some("6.1")).user_namespaces);
+    }
+}
