@@ -60,9 +60,18 @@ fn run(dir: &TempDir, setup: Setup, body: impl AsyncFnOnce(&mut Lab)) {
     });
 }
 
-/// What there is below `state` when there is no pod: the lock, the last address given, and empty directories.
-const EMPTY_STATE: [&str; 8] =
-    ["cortend.lock", "containers", "network", "network/last.json", "network/pods", "pods", "runtimes", "runtimes/runc"];
+/// What there is below `state` when there is no pod: the lock, the last address given, the pod CIDR's subnets, and empty directories.
+const EMPTY_STATE: [&str; 9] = [
+    "cortend.lock",
+    "containers",
+    "network",
+    "network/last.json",
+    "network/subnets.json",
+    "network/pods",
+    "pods",
+    "runtimes",
+    "runtimes/runc",
+];
 
 fn is_empty_state(file: &str, paths: &Paths) -> bool {
     EMPTY_STATE.iter().any(|own| Path::new(file) == paths.state().join(own))
@@ -198,15 +207,14 @@ impl Lab {
     }
 }
 
-/// What may differ while the daemon runs: the bridge, its rules, its subnets and its notes of addresses that become free stay
-/// for the next pod, as does the pods' cgroup.
+/// What may differ while the daemon runs: the bridge, its rules and its notes of addresses that become free stay for the
+/// next pod, as does the pods' cgroup.
 fn settled(snapshot: &Snapshot, paths: &Paths) -> Snapshot {
     let cgroup = paths.cgroup();
     let addresses = paths.state().join("network/pods");
     snapshot
         .clone()
         .without("file", |file| is_empty_state(file, paths) || Path::new(file).starts_with(&addresses))
-        .without("file", |file| Path::new(file) == paths.state().join("network/subnets.json"))
         .without("file", |file| Path::new(file) == paths.root().join("cni"))
         .without("link", |link| !link.starts_with("veth") && !link.contains('@'))
         .without("nftables", |_| true)
