@@ -34,7 +34,9 @@ const LARGEST: usize = 1 << 20;
 pub fn render(template: &str, values: &Values) -> Result<String> {
     let pieces = lex(template)?;
     let mut parser = Parser { pieces: pieces.into_iter(), depth: 0 };
-    let (nodes, End::Template) = parser.block()? else { return Err(error("{{end}} or {{else}} without a beginning")) };
+    let (nodes, Until::Template) = parser.block()? else {
+        return Err(error("{{end}} or {{else}} without a beginning"));
+    };
     let mut renderer = Renderer { values, variables: Vec::new(), out: String::new() };
     renderer.nodes(&nodes, &Value::Root)?;
     Ok(renderer.out)
@@ -95,7 +97,7 @@ enum Expression {
 }
 
 #[derive(PartialEq, Eq)]
-enum End {
+enum Until {
     Template,
     Else,
     End,
@@ -108,7 +110,7 @@ struct Parser {
 
 impl Parser {
     /// Up to what ends the block, which is told.
-    fn block(&mut self) -> Result<(Vec<Node>, End)> {
+    fn block(&mut self) -> Result<(Vec<Node>, Until)> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let action = match piece {
@@ -122,8 +124,8 @@ impl Parser {
                 .split_once(char::is_whitespace)
                 .map_or((action.as_str(), ""), |(word, rest)| (word, rest.trim()))
             {
-                ("end", "") => return Ok((nodes, End::End)),
-                ("else", "") => return Ok((nodes, End::Else)),
+                ("end", "") => return Ok((nodes, Until::End)),
+                ("else", "") => return Ok((nodes, Until::Else)),
                 ("if", condition) => {
                     let condition = expression(condition)?;
                     let (body, otherwise) = self.bodies("if")?;
@@ -137,7 +139,7 @@ impl Parser {
                 _ => nodes.push(Node::Print(expression(&action)?)),
             }
         }
-        Ok((nodes, End::Template))
+        Ok((nodes, Until::Template))
     }
 
     fn bodies(&mut self, kind: &str) -> Result<(Vec<Node>, Vec<Node>)> {
@@ -147,12 +149,12 @@ impl Parser {
         }
         let unclosed = || error(format!("{{{{{kind}}}}} without {{{{end}}}}"));
         let both = match self.block()? {
-            (body, End::End) => (body, Vec::new()),
-            (body, End::Else) => match self.block()? {
-                (otherwise, End::End) => (body, otherwise),
+            (body, Until::End) => (body, Vec::new()),
+            (body, Until::Else) => match self.block()? {
+                (otherwise, Until::End) => (body, otherwise),
                 _ => return Err(unclosed()),
             },
-            (_, End::Template) => return Err(unclosed()),
+            (_, Until::Template) => return Err(unclosed()),
         };
         self.depth -= 1;
         Ok(both)
