@@ -16,9 +16,7 @@ use tokio::time::Instant;
 
 use crate::node::Handler;
 use crate::operation::lock;
-
-/// Whether the daemon takes pods in user namespaces at all: what the kernel can do is of no use without.
-const USER_NAMESPACES: bool = false;
+use crate::spec;
 
 /// How long a program may take to tell its features.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,11 +52,17 @@ struct Asked {
 type Identity = (u64, u64, u64, i64, i64);
 
 impl Probes {
-    /// What a handler can do.
-    pub async fn features(&self, handler: &Handler) -> Features {
+    /// What a handler can do, with what the node can.
+    pub async fn features(&self, handler: &Handler, node: Features) -> Features {
         match handler {
-            Handler::BuiltIn => built_in(kernel_release().as_deref()),
-            Handler::External { name, binary } => self.external(name, binary).await,
+            Handler::BuiltIn => node,
+            Handler::External { name, binary } => {
+                let told = self.external(name, binary).await;
+                Features {
+                    recursive_read_only_mounts: told.recursive_read_only_mounts && node.recursive_read_only_mounts,
+                    user_namespaces: told.user_namespaces && node.user_namespaces,
+                }
+            }
         }
     }
 
@@ -70,7 +74,7 @@ impl Probes {
             Some(Asked { at, .. }) if at.elapsed() < PAUSE => return Features::default(),
             _ => {}
         }
-        let told = ask(binary).await.map(|told| told.features(kernel_release().as_deref()));
+        let told = ask(binary).await.map(|told| told.features());
         if let Err(error) = &told {
             tracing::warn!(handler = name, %error, "what the runtime handler can do is not known: taken for nothing");
         }
@@ -80,9 +84,12 @@ impl Probes {
     }
 }
 
-/// Of the built-in launcher.
-fn built_in(release: Option<&str>) -> Features {
-    Features { recursive_read_only_mounts: release.is_some_and(has_mount_setattr), user_namespaces: USER_NAMESPACES }
+/// What this node's kernel can do, and with it the built-in launcher. `images` is where the image store is. It blocks.
+pub fn of_node(images: &Path) -> Features {
+    Features {
+        recursive_read_only_mounts: kernel_release().as_deref().is_some_and(has_mount_setattr),
+        user_namespaces: spec::user_namespaces_supported(images),
+    }
 }
 
 /// What `PROGRAM features` says, as far as it matters here.
@@ -113,13 +120,11 @@ struct Idmap {
 }
 
 impl Told {
-    fn features(&self, release: Option<&str>) -> Features {
-        let users =
-            self.linux.namespaces.iter().any(|kind| kind == "user") && self.linux.mount_extensions.idmap.enabled;
-        let rro = self.mount_options.iter().any(|option| option == "rro");
+    fn features(&self) -> Features {
+        let users = self.linux.namespaces.iter().any(|kind| kind == "user");
         Features {
-            recursive_read_only_mounts: rro && release.is_some_and(has_mount_setattr),
-            user_namespaces: USER_NAMESPACES && users,
+            recursive_read_only_mounts: self.mount_options.iter().any(|option| option == "rro"),
+            user_namespaces: users && self.linux.mount_extensions.idmap.enabled,
         }
     }
 }
@@ -167,6 +172,8 @@ mod tests {
 
     use super::*;
 
+    const ALL: Features = Features { recursive_read_only_mounts: true, user_namespaces: true };
+
     fn program(directory: &Path, text: &str) -> Handler {
         let binary = directory.join("runtime");
         let beside = directory.join("new");
@@ -195,12 +202,12 @@ mod tests {
         );
         let (probes, handler) = (Probes::default(), program(directory.path(), &can));
         for _ in 0..3 {
-            assert!(probes.features(&handler).await.recursive_read_only_mounts);
+            assert!(probes.features(&handler, ALL).await.recursive_read_only_mounts);
         }
         assert_eq!(fs::read(&count).unwrap().len(), 1);
         let handler =
             program(directory.path(), "echo '{\"mountOptions\": [\"ro\"], \"linux\": {\"namespaces\": [\"user\"]}}'");
-        assert!(!probes.features(&handler).await.recursive_read_only_mounts);
+        assert!(!probes.features(&handler, ALL).await.recursive_read_only_mounts);
     }
 
     #[tokio::test]
@@ -208,17 +215,17 @@ mod tests {
         for text in ["exit 1", "echo nonsense", "echo '{\"mountOptions\": 7}'", "yes"] {
             let directory = tempfile::tempdir().unwrap();
             let handler = program(directory.path(), text);
-            assert_eq!(Probes::default().features(&handler).await, Features::default(), "{text}");
+            assert_eq!(Probes::default().features(&handler, ALL).await, Features::default(), "{text}");
         }
         let gone = Handler::External { name: "x".to_owned(), binary: "/nowhere/runtime".into() };
-        assert_eq!(Probes::default().features(&gone).await, Features::default());
+        assert_eq!(Probes::default().features(&gone, ALL).await, Features::default());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_program_that_hangs_is_not_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let handler = program(directory.path(), "sleep 1000");
-        assert_eq!(Probes::default().features(&handler).await, Features::default());
+        assert_eq!(Probes::default().features(&handler, ALL).await, Features::default());
     }
 
     #[test]
@@ -227,7 +234,15 @@ mod tests {
             r#"{"linux": {"namespaces": ["user"], "mountExtensions": {"idmap": {"enabled": true}}}, "ociVersionMin": "1.0.0"}"#,
         )
         .unwrap();
-        assert_eq!(told.features(Some("6.1")).user_namespaces, USER_NAMESPACES);
-        assert!(!Told::default().features(Some("6.1")).user_namespaces);
+        assert!(told.features().user_namespaces);
+        assert!(!Told::default().features().user_namespaces);
+    }
+
+    #[tokio::test]
+    async fn what_the_node_cannot_do_no_program_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let handler = program(directory.path(), "echo '{\"mountOptions\": [\"rro\"]}'");
+        assert_eq!(Probes::default().features(&handler, Features::default()).await, Features::default());
+        assert_eq!(Probes::default().features(&Handler::BuiltIn, ALL).await, ALL);
     }
 }

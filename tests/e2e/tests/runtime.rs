@@ -62,6 +62,14 @@ fn handlers_features_are_what_their_programs_say() {
             let handler = status.runtime_handlers.iter().find(|handler| handler.name == name).unwrap();
             handler.features.unwrap().recursive_read_only_mounts
         };
+        let idmapped = runc["linux"]["mountExtensions"]["idmap"]["enabled"] == true;
+        let users = |name: &str| {
+            let handler = status.runtime_handlers.iter().find(|handler| handler.name == name).unwrap();
+            handler.features.unwrap().user_namespaces
+        };
+        // The tests of user namespaces run on this machine, so it has them.
+        assert_eq!((users("corten"), users(""), users("runc"), users("mute")), (true, true, idmapped, false));
+        assert!(status.features.unwrap().user_namespaces_host_network);
         assert_eq!((can("corten"), can(""), can("runc"), can("mute")), (true, true, rro, false));
     });
 }

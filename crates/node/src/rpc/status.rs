@@ -8,7 +8,7 @@ use corten_cri::v1;
 
 use crate::config::BUILT_IN;
 use crate::error::{Error, Result};
-use crate::handler_features::Features;
+use crate::handler_features::{self, Features};
 use crate::node::Node;
 use crate::operation::lock;
 
@@ -27,13 +27,14 @@ pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::
         }
         false => BTreeMap::new(),
     };
+    let able = node.blocking(|node| Ok(handler_features::of_node(&node.config.root.join("images")))).await?;
     Ok(v1::StatusResponse {
         status: Some(v1::RuntimeStatus { conditions }),
         info,
-        runtime_handlers: handlers(node).await,
+        runtime_handlers: handlers(node, able).await,
         features: Some(v1::RuntimeFeatures {
             supplemental_groups_policy: true,
-            user_namespaces_host_network: false,
+            user_namespaces_host_network: able.user_namespaces,
             mount_options: false,
         }),
     })
@@ -62,11 +63,11 @@ fn condition(kind: &str, reason: &str, outcome: std::result::Result<(), String>)
 }
 
 /// Every handler by name, and the default one again by the empty name.
-async fn handlers(node: &Node) -> Vec<v1::RuntimeHandler> {
+async fn handlers(node: &Node, able: Features) -> Vec<v1::RuntimeHandler> {
     let named = ["", BUILT_IN].into_iter().chain(node.config.runtimes.keys().map(String::as_str));
     let told = named.map(|name| async move {
         let features = match node.handler(name) {
-            Ok(handler) => node.probes.features(&handler).await,
+            Ok(handler) => node.probes.features(&handler, able).await,
             Err(_) => Features::default(),
         };
         let Features { recursive_read_only_mounts, user_namespaces } = features;
