@@ -244,9 +244,9 @@ fn pod_stats_are_filtered_by_id_and_labels_and_only_of_ready_pods() {
         let mut both = vec![one.clone(), two.clone()];
         both.sort();
         assert_eq!(list_pod_stats(lab, None).await, both);
-        assert_eq!(list_pod_stats(lab, filter(&one, None)).await, [one.clone()]);
-        assert_eq!(list_pod_stats(lab, filter(&one[..12], None)).await, [one.clone()]);
-        assert_eq!(list_pod_stats(lab, filter("", Some("two"))).await, [two.clone()]);
+        assert_eq!(list_pod_stats(lab, filter(&one, None)).await, std::slice::from_ref(&one));
+        assert_eq!(list_pod_stats(lab, filter(&one[..12], None)).await, std::slice::from_ref(&one));
+        assert_eq!(list_pod_stats(lab, filter("", Some("two"))).await, std::slice::from_ref(&two));
         assert_eq!(list_pod_stats(lab, filter(&one, Some("two"))).await, Vec::<String>::new());
         let request = PodSandboxStatsRequest { pod_sandbox_id: one.clone() };
         let stats = lab.cri.runtime().pod_sandbox_stats(request.clone()).await.unwrap().into_inner().stats.unwrap();

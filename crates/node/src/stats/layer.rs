@@ -1,6 +1,6 @@
 //! What containers' writable layers take on disk.
 //!
-//! That takes a walk. A layer is walked when somebody asks, by one at a time, but not before [`SHARE`] times as long has
+//! That takes a walk. A layer is walked when somebody asks, by one at a time, but not before `SHARE` times as long has
 //! passed as the last walk took: small layers are always fresh, and large ones take no more than a fixed share of the
 //! machine's time. Nobody waits for a walk longer than they want: they get what is known, with its time.
 

@@ -1,7 +1,7 @@
 //! The streaming server: where exec, attach and port-forward go on after their RPCs.
 //!
-//! An RPC checks its request and leaves it under a [token](tokens); the client comes with the token to the
-//! [server](server), which speaks SPDY or WebSocket with it and runs the session.
+//! An RPC checks its request and leaves it under a token (`tokens`); the client comes with the token to the
+//! server (`server`), which speaks SPDY or WebSocket with it and runs the session.
 
 mod attach;
 mod config;
