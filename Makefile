@@ -48,11 +48,11 @@ lint:
 	TARGET=$(TARGET) scripts/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
 unit:
-	$(SUDO) env PATH="$$PATH" $(CARGO) test --workspace --exclude corten-e2e --locked
+	$(SUDO) env PATH="$$PATH" $(CARGO) test --workspace --exclude corten-e2e --locked --no-fail-fast
 
 e2e:
 	$(CARGO) build --workspace --locked
-	$(SUDO) env PATH="$$PATH" $(CARGO) test -p corten-e2e --locked
+	$(SUDO) env PATH="$$PATH" $(CARGO) test -p corten-e2e --locked --no-fail-fast
 
 bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runtimes to measure in turns)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e

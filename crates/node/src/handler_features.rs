@@ -9,11 +9,13 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use oci_spec::runtime::Spec;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::error::{Error, Result};
 use crate::node::Handler;
 use crate::operation::lock;
 use crate::spec;
@@ -30,8 +32,32 @@ const PAUSE: Duration = Duration::from_secs(60);
 pub struct Features {
     /// Whether mounts can be read-only with all below them.
     pub recursive_read_only_mounts: bool,
-    /// Whether pods can have user namespaces, with idmapped mounts.
+    /// Whether pods can have user namespaces.
     pub user_namespaces: bool,
+    /// Whether the ids of a mount can be mapped.
+    pub idmapped_mounts: bool,
+}
+
+impl Features {
+    /// Refuses a spec that a handler without these features would not carry out whole: it would ignore the rest without a
+    /// word.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming what, and the program.
+    pub fn check(&self, spec: &Spec, program: &Path) -> Result<()> {
+        let program = program.display();
+        if !self.user_namespaces && spec.linux().as_ref().is_some_and(|linux| linux.uid_mappings().is_some()) {
+            return Err(Error::Unsupported(format!("user namespaces: {program} does not say that it has them")));
+        }
+        let mapped = spec.mounts().iter().flatten().find(|mount| mount.uid_mappings().is_some());
+        match mapped.filter(|_| !self.idmapped_mounts) {
+            Some(mount) => Err(Error::Unsupported(format!(
+                "config.mounts: {}: {program} does not say that it can map the ids of a mount",
+                mount.destination().display()
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is known of the programs, so that each is asked once, and again when it is replaced.
@@ -61,12 +87,14 @@ impl Probes {
                 Features {
                     recursive_read_only_mounts: told.recursive_read_only_mounts && node.recursive_read_only_mounts,
                     user_namespaces: told.user_namespaces && node.user_namespaces,
+                    idmapped_mounts: told.idmapped_mounts && node.idmapped_mounts,
                 }
             }
         }
     }
 
-    async fn external(&self, name: &str, binary: &Path) -> Features {
+    /// What an external program says of itself.
+    pub async fn external(&self, name: &str, binary: &Path) -> Features {
         let Ok(program) = identity(binary) else { return Features::default() };
         let known = lock(&self.asked).get(binary).filter(|asked| asked.program == program).cloned();
         match known {
@@ -86,9 +114,12 @@ impl Probes {
 
 /// What this node's kernel can do, and with it the built-in launcher. `images` is where the image store is. It blocks.
 pub fn of_node(images: &Path) -> Features {
+    // The probe makes both.
+    let mapped = spec::user_namespaces_supported(images);
     Features {
         recursive_read_only_mounts: kernel_release().as_deref().is_some_and(has_mount_setattr),
-        user_namespaces: spec::user_namespaces_supported(images),
+        user_namespaces: mapped,
+        idmapped_mounts: mapped,
     }
 }
 
@@ -121,15 +152,15 @@ struct Idmap {
 
 impl Told {
     fn features(&self) -> Features {
-        let users = self.linux.namespaces.iter().any(|kind| kind == "user");
         Features {
             recursive_read_only_mounts: self.mount_options.iter().any(|option| option == "rro"),
-            user_namespaces: users && self.linux.mount_extensions.idmap.enabled,
+            user_namespaces: self.linux.namespaces.iter().any(|kind| kind == "user"),
+            idmapped_mounts: self.linux.mount_extensions.idmap.enabled,
         }
     }
 }
 
-async fn ask(binary: &Path) -> Result<Told, String> {
+async fn ask(binary: &Path) -> std::result::Result<Told, String> {
     let mut command = Command::new(binary);
     command.arg("features").current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.kill_on_drop(true).spawn().map_err(|error| format!("{}: {error}", binary.display()))?;
@@ -172,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: Features = Features { recursive_read_only_mounts: true, user_namespaces: true };
+    const ALL: Features = Features { recursive_read_only_mounts: true, user_namespaces: true, idmapped_mounts: true };
 
     fn program(directory: &Path, text: &str) -> Handler {
         let binary = directory.join("runtime");
@@ -181,6 +212,31 @@ mod tests {
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
         fs::rename(&beside, &binary).unwrap();
         Handler::External { name: "x".to_owned(), binary }
+    }
+
+    fn spec(users: bool, mapped: bool) -> Spec {
+        let ids = serde_json::json!([{"containerID": 0, "hostID": 65536, "size": 65536}]);
+        let mut spec = serde_json::json!({"ociVersion": "1.1.0", "mounts": [{"destination": "/v"}], "linux": {}});
+        if users {
+            spec["linux"]["uidMappings"] = ids.clone();
+        }
+        if mapped {
+            spec["mounts"][0]["uidMappings"] = ids;
+        }
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn what_a_runtime_does_not_claim_is_refused_and_nothing_else() {
+        let program = Path::new("/runc");
+        let old = Features { user_namespaces: true, ..Features::default() };
+        assert!(ALL.check(&spec(true, true), program).is_ok());
+        assert!(old.check(&spec(true, false), program).is_ok());
+        let error = old.check(&spec(true, true), program).unwrap_err().to_string();
+        assert!(error.contains("/v: /runc") && error.contains("map the ids"), "{error}");
+        let none = Features::default();
+        assert!(none.check(&spec(true, false), program).unwrap_err().to_string().contains("user namespaces"));
+        assert!(none.check(&spec(false, false), program).is_ok());
     }
 
     #[test]
@@ -229,13 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn user_namespaces_need_idmapped_mounts() {
+    fn what_a_program_tells_is_read() {
         let told: Told = serde_json::from_str(
             r#"{"linux": {"namespaces": ["user"], "mountExtensions": {"idmap": {"enabled": true}}}, "ociVersionMin": "1.0.0"}"#,
         )
         .unwrap();
-        assert!(told.features().user_namespaces);
-        assert!(!Told::default().features().user_namespaces);
+        assert_eq!(told.features(), Features { recursive_read_only_mounts: false, ..ALL });
+        assert_eq!(Told::default().features(), Features::default());
     }
 
     #[tokio::test]

@@ -89,7 +89,7 @@ fn rotation_under_load_loses_doubles_and_splits_nothing(setup: Setup) {
         let text = format!("({PRINTER}) >&2 & {PRINTER}; wait");
         let id = lab.start(&pod, &config, &pods::script("c", &image, &text)).await;
         let files = rotate(lab, &id).await;
-        lab.cri.shell(&id, "touch /stop").await;
+        stop(lab, &id).await;
         lab.cri.wait_exited(&id).await;
         let lines = lines_of(&files);
         for stream in ["stdout", "stderr"] {
@@ -101,6 +101,11 @@ fn rotation_under_load_loses_doubles_and_splits_nothing(setup: Setup) {
     });
 }
 
+/// Has the printer end. The command may be killed with the container that it ends.
+async fn stop(lab: &Lab, id: &str) {
+    lab.cri.exec(id, &["touch", "/stop"]).await;
+}
+
 fn rotation_of_a_terminals_log_under_load_loses_nothing(setup: Setup) {
     lab::test(setup, async |lab| {
         let image = lab.busybox().await;
@@ -109,7 +114,7 @@ fn rotation_of_a_terminals_log_under_load_loses_nothing(setup: Setup) {
         let container = ContainerConfig { tty: true, ..pods::script("c", &image, PRINTER) };
         let id = lab.start(&pod, &config, &container).await;
         let files = rotate(lab, &id).await;
-        lab.cri.shell(&id, "touch /stop").await;
+        stop(lab, &id).await;
         lab.cri.wait_exited(&id).await;
         let mut lines = lines_of(&files);
         assert_eq!(lines.len(), 1, "a terminal has one output");

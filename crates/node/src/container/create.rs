@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxSeccomp, Spec};
 
 use super::admit::admit;
 use super::config::ContainerConfig;
-use super::{Container, Operation, Resolved, State, features, remove, spec_path};
+use super::{Container, Operation, Resolved, State, remove, spec_path};
 use crate::error::{Error, Result};
 use crate::node::{Handler, Node};
 use crate::pod::admit::Admission;
@@ -69,10 +69,17 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
         stop_signal: spec::stop_signal(config, &image.config)?,
         volumes: spec::image_volumes(config, &image.config)?,
     };
+    let claims = match node.handler(&pod.handler)? {
+        Handler::External { name, binary } => Some((node.probes.external(&name, &binary).await, binary)),
+        Handler::BuiltIn => None,
+    };
     let (task_container, user) = (container.clone(), resolved.user.clone());
     // It looks at the mounts' sources, which may be on a file system that hangs.
     node.blocking(move |node| {
-        let spec = build_spec(node, &task_container, &ready, &image, &user)?;
+        let spec = build_spec(node, &task_container, &ready, &image, &user, claims.is_some())?;
+        if let Some((features, program)) = claims {
+            features.check(&spec, &program)?;
+        }
         write_spec(&spec_path(&directory), &spec)
     })
     .await?;
@@ -94,11 +101,17 @@ async fn resolve_user(node: &Node, config: &ContainerConfig, image: &Image) -> R
     user::resolve(&config.security, &image.config, passwd.as_deref(), group.as_deref())
 }
 
-fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, user: &ResolvedUser) -> Result<Spec> {
+fn build_spec(
+    node: &Node,
+    container: &Container,
+    ready: &Ready,
+    image: &Image,
+    user: &ResolvedUser,
+    handler_external: bool,
+) -> Result<Spec> {
     let (pod, config) = (&container.pod, container.config());
     let files = resolv::files(&node.pod_directory(&pod.id));
     let netns = pod.has_network().then(|| node.netns_path(&pod.id));
-    let handler = node.handler(&pod.handler)?;
     let Built { mut spec, seccomp, withheld } = spec::build(&SpecInput {
         id: container.id(),
         pod_id: &pod.id,
@@ -120,11 +133,8 @@ fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, 
         sources: &spec::prepare_sources(config)?,
         cgroups_path: &container.cgroup(node),
         host: &node.host,
-        handler_external: matches!(handler, Handler::External { .. }),
+        handler_external,
     })?;
-    if let Handler::External { binary, .. } = &handler {
-        features::check(&spec, binary)?;
-    }
     for what in withheld {
         tracing::info!(container = container.id(), what, "withheld: the daemon does not have it itself");
     }

@@ -15,7 +15,6 @@ pub mod config;
 pub mod create;
 pub mod exec;
 pub mod exits;
-mod features;
 pub mod launch;
 pub mod log;
 pub mod process;

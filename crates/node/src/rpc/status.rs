@@ -70,7 +70,9 @@ async fn handlers(node: &Node, able: Features) -> Vec<v1::RuntimeHandler> {
             Ok(handler) => node.probes.features(&handler, able).await,
             Err(_) => Features::default(),
         };
-        let Features { recursive_read_only_mounts, user_namespaces } = features;
+        let Features { recursive_read_only_mounts, user_namespaces, idmapped_mounts } = features;
+        // The kubelet takes the one to come with the other.
+        let user_namespaces = user_namespaces && idmapped_mounts;
         let features = Some(v1::RuntimeHandlerFeatures { recursive_read_only_mounts, user_namespaces });
         v1::RuntimeHandler { name: name.into(), features }
     });
