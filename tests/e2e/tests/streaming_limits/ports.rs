@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    memory::fill,
+    memory::{MUCH, fill},
     world::{Gauge, test},
 };
 
@@ -77,6 +77,7 @@ fn a_client_waits_for_a_port_that_does_not_read() {
                     let (mut stream, _) = listener.accept().await.unwrap();
                     let sent = fill(&forwarded.send).await;
                     eprintln!("{} KiB were taken", sent >> 10);
+                    assert!(sent < MUCH, "{sent} bytes were taken by nobody");
                     memory.assert_bounded("a port that does not read");
                     drop((forwarded, session));
                     // Who is connected to the port learns that the client is gone.

@@ -134,7 +134,8 @@ fn nothing_is_left_of_who_goes_with_its_input_unread() {
                         _ => websocket_frame(0x82, &[0; 1 << 16]).to_vec(),
                     };
                     let flood = raw.flood(&piece, 200 << 20).await;
-                    assert!(matches!(flood, Flood::Stalled(_)), "{flood:?}");
+                    // A terminal takes everything: the kernel drops what is over a line's length.
+                    assert!(tty || matches!(flood, Flood::Stalled(_)), "{flood:?}");
                     staying.push(go(raw, way).await);
                 }
             }
