@@ -151,7 +151,8 @@ fn a_shell_has_the_terminals_size_and_keys() {
                 resize(&terminal.master.try_clone().unwrap().into(), 50, 20);
                 terminal.press("while [ \"$(stty size)\" != '20 50' ]; do sleep 0.1; done; echo resi''zed\n");
                 terminal.wait_for("resized\r\n");
-                terminal.press("echo rea''dy; sleep 1000\n");
+                // What says "ready" is in the foreground already: sent any earlier, ^C would reach the shell, which waits on.
+                terminal.press("sh -c \"echo rea''dy; exec sleep 1000\"\n");
                 terminal.wait_for("ready\r\n");
                 terminal.press("\x03");
                 terminal.wait_for("# ");
