@@ -25,8 +25,7 @@ pub fn give_back() {
         #[link_name = "etext"]
         static END: u8;
     }
-    // SAFETY: gives unused memory back, nothing else.
-    unsafe { libc::malloc_trim(0) };
+    corten_host::memory::give_back();
     // The symbols are the linker's: between them are the program's headers, constants and code, mapped from its file
     // and read-only.
     let (start, end) = (&raw const START, &raw const END);

@@ -1,6 +1,5 @@
 //! ExecSync: a process in a running container, its output collected up to a limit.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Container;
-use super::process::{Process, Stdio, running};
+use super::process::{self, Process, Stdio, open_null, running};
 use super::start::call_error;
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -112,14 +111,7 @@ impl Output {
 /// A pipe: what is read here, and what is written to elsewhere.
 fn pipe_pair() -> Result<(pipe::Receiver, OwnedFd)> {
     let failed = |error: std::io::Error| Error::node("pipe", error);
-    let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let reader: OwnedFd = reader.into();
+    let (reader, writer) = process::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true).map_err(|error| failed(error.into()))?;
-    Ok((pipe::Receiver::from_owned_fd(reader).map_err(failed)?, writer.into()))
-}
-
-/// `/dev/null`, for a process's stdin, or for output that nobody wants.
-pub fn open_null() -> Result<OwnedFd> {
-    let opened = File::options().read(true).write(true).open("/dev/null");
-    opened.map(Into::into).map_err(|error| Error::node("open /dev/null", error))
+    Ok((pipe::Receiver::from_owned_fd(reader).map_err(failed)?, writer))
 }

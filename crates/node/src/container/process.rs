@@ -1,5 +1,6 @@
 //! A process run in a container, from before its start to its end.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +113,24 @@ pub fn running(container: &Container) -> Result<Arc<Monitor>> {
             Err(Error::Precondition(format!("container {id:?} is {}, not running", state.name())))
         }
     }
+}
+
+/// A pipe's read end and write end.
+///
+/// # Errors
+/// What pipe(2) says.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = std::io::pipe().map_err(|error| Error::node("pipe", error))?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// `/dev/null`, for a process's stdin, or for output that nobody wants.
+///
+/// # Errors
+/// What open(2) says.
+pub fn open_null() -> Result<OwnedFd> {
+    let opened = File::options().read(true).write(true).open("/dev/null");
+    opened.map(Into::into).map_err(|error| Error::node("open /dev/null", error))
 }
 
 fn plan(

@@ -36,17 +36,11 @@ impl Descriptor {
     /// # Errors
     /// What read(2) says.
     pub async fn read(&mut self) -> io::Result<Bytes> {
-        loop {
-            let mut ready = self.fd.readable().await?;
-            self.buffer.resize(CHUNK, 0);
-            match rustix::io::read(self.fd.get_ref(), &mut self.buffer[..]) {
-                Ok(read) => return Ok(self.buffer.split_to(read).freeze()),
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(Errno::IO) => return Ok(Bytes::new()),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.take(|fd, buffer| match rustix::io::read(fd, buffer) {
+            Err(Errno::IO) => Ok(0),
+            other => other,
+        })
+        .await
     }
 
     /// Receives a packet of at most [`CHUNK`] bytes from a socket; none when it is closed. May be cancelled.
@@ -54,11 +48,16 @@ impl Descriptor {
     /// # Errors
     /// What recv(2) says.
     pub async fn receive(&mut self) -> io::Result<Bytes> {
+        self.take(|fd, buffer| recv(fd, buffer, RecvFlags::DONTWAIT).map(|(read, _)| read)).await
+    }
+
+    /// What a system call gives, when there is something.
+    async fn take(&mut self, call: fn(&OwnedFd, &mut [u8]) -> Result<usize, Errno>) -> io::Result<Bytes> {
         loop {
             let mut ready = self.fd.readable().await?;
             self.buffer.resize(CHUNK, 0);
-            match recv(self.fd.get_ref(), &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((read, _)) => return Ok(self.buffer.split_to(read).freeze()),
+            match call(self.fd.get_ref(), &mut self.buffer[..]) {
+                Ok(read) => return Ok(self.buffer.split_to(read).freeze()),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

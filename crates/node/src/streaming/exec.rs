@@ -14,8 +14,7 @@ use tokio::time::Instant;
 use super::LAST_WORDS;
 use super::descriptor::Descriptor;
 use crate::container::Container;
-use crate::container::exec::open_null;
-use crate::container::process::{Process, Stdio};
+use crate::container::process::{Process, Stdio, open_null, pipe};
 use crate::container::start::call_error;
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -105,12 +104,6 @@ fn pipes(wanted: Wanted) -> Result<(Stdio, Ends)> {
     Ok((Stdio::Streams([stdin, stdout, stderr]), ends))
 }
 
-/// A pipe's read end and write end.
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = io::pipe().map_err(|error| Error::node("pipe", error))?;
-    Ok((reader.into(), writer.into()))
-}
-
 fn descriptor(fd: OwnedFd) -> Result<Descriptor> {
     Descriptor::new(fd).map_err(|error| Error::node("pipe", error))
 }
@@ -164,13 +157,9 @@ async fn follow(
     drop(inputs);
     let outcome = match ended {
         Ok(exit) => Outcome::Exited(exit.code),
-        Err(error) => Outcome::Failed(call_error_text(container, error)),
+        Err(error) => Outcome::Failed(call_error(container, error).to_string()),
     };
     control.end(&outcome).await;
-}
-
-fn call_error_text(container: &Container, error: corten_monitor::protocol::CallError) -> String {
-    call_error(container, error).to_string()
 }
 
 /// The client is gone: the process may end by itself for a while.
