@@ -75,7 +75,7 @@ fn a_client_waits_for_a_port_that_does_not_read() {
                     let session = world.cri.port_forward_session(&world.pod, transport).await;
                     let forwarded = session.open(port).await.unwrap();
                     let (mut stream, _) = listener.accept().await.unwrap();
-                    let sent = fill(&forwarded.send).await;
+                    let sent = fill(&forwarded.send, MUCH).await;
                     eprintln!("{} KiB were taken", sent >> 10);
                     assert!(sent < MUCH, "{sent} bytes were taken by nobody");
                     memory.assert_bounded("a port that does not read");

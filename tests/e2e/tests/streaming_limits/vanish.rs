@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    memory::{MUCH, MUCH_FOR_TERMINAL},
     raw::{Flood, Raw, Spdy, WebSocket, websocket_frame},
     world::{World, test},
 };
@@ -133,8 +134,7 @@ fn nothing_is_left_of_who_goes_with_its_input_unread() {
                         0 => [&[0, 0, 0, 3, 0, 1, 0, 0][..], &[b'x'; 1 << 16]].concat(),
                         _ => websocket_frame(0x82, &[0; 1 << 16]).to_vec(),
                     };
-                    let flood = raw.flood(&piece, 200 << 20).await;
-                    // A terminal takes everything: the kernel drops what is over a line's length.
+                    let flood = raw.flood(&piece, if tty { MUCH_FOR_TERMINAL } else { MUCH }).await;
                     assert!(tty || matches!(flood, Flood::Stalled(_)), "{flood:?}");
                     staying.push(go(raw, way).await);
                 }
