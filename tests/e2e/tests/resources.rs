@@ -362,8 +362,8 @@ async fn reported_of_pod(lab: &Lab, id: &str) -> (serde_json::Value, serde_json:
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
     let info = lab.cri.runtime().pod_sandbox_status(request).await.unwrap().into_inner().info.remove("info").unwrap();
     let mut info: serde_json::Value = serde_json::from_str(&info).unwrap();
-    assert_eq!((&info["overhead"], &info["resources"]), (&info["config"]["overhead"], &info["config"]["resources"]));
-    (info["overhead"].take(), info["resources"].take())
+    let linux = &mut info["config"]["linux"];
+    (linux["overhead"].take(), linux["resources"].take())
 }
 
 fn of_pod(mib: i64, quota: i64, shares: i64) -> LinuxContainerResources {
@@ -393,7 +393,10 @@ fn limits_of_a_pod_reach_its_own_cgroup(setup: Setup) {
         let now = InForce::of(&group);
         assert_eq!((now.memory, now.quota), (420 * MIB, 110_000));
         let (overhead, resources) = reported_of_pod(lab, &pod).await;
-        assert_eq!((&overhead["memory_limit"], &resources["memory_limit"]), (&(20 * MIB).into(), &(400 * MIB).into()));
+        assert_eq!(
+            (&overhead["memory_limit_in_bytes"], &resources["memory_limit_in_bytes"]),
+            (&(20 * MIB).into(), &(400 * MIB).into())
+        );
         assert_eq!(resources["cpu_quota"], 100_000);
         let bad = LinuxContainerResources { memory_swap_limit_in_bytes: 5, ..Default::default() };
         let field = "resources.memory_swap_limit_in_bytes";
@@ -419,6 +422,9 @@ fn a_pods_cgroup_that_somebody_named_is_left_alone(setup: Setup) {
         update_pod(lab, &pod, Some(of_pod(20, 10_000, 24)), Some(of_pod(300, 100_000, 1000))).await.unwrap();
         assert_eq!(InForce::of(&group), before);
         let (overhead, resources) = reported_of_pod(lab, &pod).await;
-        assert_eq!((&overhead["memory_limit"], &resources["memory_limit"]), (&(20 * MIB).into(), &(300 * MIB).into()));
+        assert_eq!(
+            (&overhead["memory_limit_in_bytes"], &resources["memory_limit_in_bytes"]),
+            (&(20 * MIB).into(), &(300 * MIB).into())
+        );
     });
 }

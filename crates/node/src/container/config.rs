@@ -247,6 +247,12 @@ impl StopSignal {
         Ok(Some(Self(name.replace("PLUS", "+").replace("MINUS", "-"))))
     }
 
+    /// `SIGRTMIN+3` becomes `SIGNAL_SIGRTMINPLUS3`.
+    pub fn to_cri(&self) -> v1::Signal {
+        let name = format!("SIGNAL_{}", self.0.replace('+', "PLUS").replace('-', "MINUS"));
+        v1::Signal::from_str_name(&name).unwrap_or(v1::Signal::RuntimeDefault)
+    }
+
     /// The name, as in `SIGTERM`, `SIGRTMIN+3` or `SIGRTMAX-3`.
     pub fn name(&self) -> &str {
         &self.0

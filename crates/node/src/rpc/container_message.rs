@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use corten_cri::v1;
-use corten_host::user_namespace::IdMapping;
 use v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 
-use crate::container::config::{ImageSpec, Mount, MountAccess, Propagation};
+use super::security_message::id_mappings;
+use crate::container::config::{ContainerMetadata, ImageSpec, Mount, MountAccess, Propagation};
 use crate::container::{Container, State};
 use crate::spec;
 
@@ -68,11 +68,17 @@ fn state(state: &State) -> Option<v1::ContainerState> {
 
 /// The container's name and attempt.
 pub fn metadata(container: &Container) -> v1::ContainerMetadata {
-    let metadata = &container.config().metadata;
-    v1::ContainerMetadata { name: metadata.name.clone(), attempt: metadata.attempt }
+    container_metadata(&container.config().metadata)
 }
 
-fn image(image: &ImageSpec) -> v1::ImageSpec {
+/// The same, of its configuration.
+pub fn container_metadata(metadata: &ContainerMetadata) -> v1::ContainerMetadata {
+    let ContainerMetadata { name, attempt } = metadata.clone();
+    v1::ContainerMetadata { name, attempt }
+}
+
+/// An image as it was asked for.
+pub fn image(image: &ImageSpec) -> v1::ImageSpec {
     v1::ImageSpec {
         image: image.image.clone(),
         annotations: image.annotations.clone(),
@@ -91,7 +97,8 @@ fn user_image(spec: &ImageSpec) -> v1::ImageSpec {
     message
 }
 
-fn mount(mount: &Mount) -> v1::Mount {
+/// A mount as it was asked for.
+pub fn mount(mount: &Mount) -> v1::Mount {
     let propagation = match mount.propagation {
         Propagation::Private => v1::MountPropagation::PropagationPrivate,
         Propagation::HostToContainer => v1::MountPropagation::PropagationHostToContainer,
@@ -104,14 +111,10 @@ fn mount(mount: &Mount) -> v1::Mount {
         recursive_read_only: mount.access == MountAccess::RecursiveReadOnly,
         selinux_relabel: mount.selinux_relabel,
         propagation: propagation.into(),
-        uid_mappings: mount.users.iter().flat_map(|users| &users.uids).map(id_mapping).collect(),
-        gid_mappings: mount.users.iter().flat_map(|users| &users.gids).map(id_mapping).collect(),
+        uid_mappings: mount.users.as_ref().map(|users| id_mappings(&users.uids)).unwrap_or_default(),
+        gid_mappings: mount.users.as_ref().map(|users| id_mappings(&users.gids)).unwrap_or_default(),
         ..Default::default()
     }
-}
-
-fn id_mapping(range: &IdMapping) -> v1::IdMapping {
-    v1::IdMapping { container_id: range.inside, host_id: range.outside, length: range.length }
 }
 
 fn resources(container: &Container) -> v1::ContainerResources {
@@ -127,6 +130,7 @@ fn user(container: &Container) -> v1::ContainerUser {
     v1::ContainerUser { linux }
 }
 
-fn text(path: &Path) -> String {
+/// A path; those that were asked for are UTF-8.
+pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use corten_cri::v1;
 
+use super::container_config_message::container_config;
 use super::container_message;
 use crate::container::config::ContainerConfig;
 use crate::container::{Container, launch};
@@ -28,7 +29,7 @@ fn info(node: &Node, container: &Container) -> Result<BTreeMap<String, String>> 
         "sandboxID": container.facts.pod_id,
         "pid": container.state().run().map_or(0, |run| run.pid),
         "cgroup": container.cgroup(node),
-        "config": config,
+        "config": container_config(&config),
         "runtimeSpec": launch::read_spec(node, container).ok(),
     });
     let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;

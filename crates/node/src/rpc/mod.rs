@@ -45,9 +45,13 @@ pub mod update_runtime_config;
 pub mod version;
 
 mod batches;
+mod container_config_message;
 pub(crate) mod container_message;
 mod image_message;
+mod pod_config_message;
+mod pod_info;
 pub(crate) mod pod_message;
+mod security_message;
 mod stats_message;
 mod streams;
 

@@ -3,8 +3,9 @@
 use corten_cri::v1;
 use v1::PodSandboxState::{SandboxNotready, SandboxReady};
 
+use super::pod_config_message::pod_metadata;
+use super::security_message::namespaces;
 use crate::pod::{Pod, State};
-use crate::security::{NamespaceOptions, PidNamespace, PodNamespace};
 
 /// The pod in a list; `None` while it starts.
 pub fn listed(pod: &Pod) -> Option<v1::PodSandbox> {
@@ -46,13 +47,7 @@ fn state(pod: &Pod) -> Option<v1::PodSandboxState> {
 
 /// The pod's name, namespace, uid and attempt.
 pub fn metadata(pod: &Pod) -> v1::PodSandboxMetadata {
-    let metadata = pod.config.metadata.clone();
-    v1::PodSandboxMetadata {
-        name: metadata.name,
-        uid: metadata.uid,
-        namespace: metadata.namespace,
-        attempt: metadata.attempt,
-    }
+    pod_metadata(&pod.config.metadata)
 }
 
 /// The addresses; none on the host's network, as the kubelet expects.
@@ -62,25 +57,5 @@ fn network(pod: &Pod) -> v1::PodSandboxNetworkStatus {
     v1::PodSandboxNetworkStatus {
         ip: ips.next().unwrap_or_default(),
         additional_ips: ips.map(|ip| v1::PodIp { ip }).collect(),
-    }
-}
-
-fn namespaces(options: &NamespaceOptions) -> v1::NamespaceOption {
-    let mode = |namespace: PodNamespace| match namespace {
-        PodNamespace::Pod => v1::NamespaceMode::Pod.into(),
-        PodNamespace::Node => v1::NamespaceMode::Node.into(),
-    };
-    let (pid, target_id) = match &options.pid {
-        PidNamespace::Pod => (v1::NamespaceMode::Pod, String::new()),
-        PidNamespace::Container => (v1::NamespaceMode::Container, String::new()),
-        PidNamespace::Node => (v1::NamespaceMode::Node, String::new()),
-        PidNamespace::Target(id) => (v1::NamespaceMode::Target, id.clone()),
-    };
-    v1::NamespaceOption {
-        network: mode(options.network),
-        pid: pid.into(),
-        ipc: mode(options.ipc),
-        target_id,
-        userns_options: None,
     }
 }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use corten_cri::v1;
 
-use super::{container_message, pod_message};
+use super::{container_message, pod_info, pod_message};
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::pod::Pod;
-use crate::pod::config::PodConfig;
 use crate::timeline::now;
 
 /// The status of a pod sandbox with its containers', from memory.
@@ -20,24 +18,8 @@ pub async fn handle(node: &Arc<Node>, request: v1::PodSandboxStatusRequest) -> R
     let containers = node.containers.of_pod(&pod.id);
     Ok(v1::PodSandboxStatusResponse {
         status: Some(status),
-        info: if verbose { info(node, &pod)? } else { BTreeMap::new() },
+        info: if verbose { pod_info::info(node, &pod)? } else { BTreeMap::new() },
         containers_statuses: containers.iter().filter_map(|container| container_message::status(container)).collect(),
         timestamp: now(),
     })
-}
-
-fn info(node: &Node, pod: &Pod) -> Result<BTreeMap<String, String>> {
-    let limits = pod.resources();
-    // As it is now, like everything else here.
-    let config = PodConfig { overhead: limits.overhead, resources: limits.resources, ..pod.config.clone() };
-    let info = serde_json::json!({
-        "pid": pod.monitor().map(|monitor| monitor.pid),
-        "netns": pod.has_network().then(|| node.netns_path(&pod.id)),
-        "cgroupParent": pod.cgroup_parent(node),
-        "config": config,
-        "overhead": config.overhead,
-        "resources": config.resources,
-    });
-    let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
-    Ok(BTreeMap::from([("info".to_owned(), info)]))
 }

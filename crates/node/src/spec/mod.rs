@@ -29,6 +29,7 @@ use oci_spec::runtime::{Linux, Root, Spec};
 pub use confinement::Seccomp;
 pub use devices::HostDevice;
 pub use host::{AppArmor, CgroupMode, Host, Hugetlb, user_namespaces_supported};
+pub use namespaces::namespace_of;
 pub use process::exec_process;
 pub use resources::linux_resources;
 pub use sources::{Sources, prepare_sources};
@@ -42,7 +43,7 @@ use crate::pod::config::PodConfig;
 use crate::user::ResolvedUser;
 
 /// The version of the OCI runtime spec that is written; older runtimes refuse newer ones.
-const OCI_VERSION: &str = "1.1.0";
+pub const OCI_VERSION: &str = "1.1.0";
 
 /// Everything that a container's spec follows from.
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,7 @@ use crate::security::{PidNamespace, PodNamespace};
 /// The namespaces; one that is missing is the node's. The network's and IPC objects' are the pod's whatever the
 /// container says: a pod's containers share them.
 pub(super) fn namespaces(input: &SpecInput<'_>) -> Result<Vec<LinuxNamespace>> {
-    let monitor = |kind: &str| of_process(input.namespaces.monitor_pid, kind);
+    let monitor = |kind: &str| namespace_of(input.namespaces.monitor_pid, kind);
     let pod = &input.pod.security.namespaces;
     let mut namespaces = vec![namespace(LinuxNamespaceType::Mount, None)];
     // Without a path: it is the one that the pod's monitor holds.
@@ -38,7 +38,7 @@ pub(super) fn namespaces(input: &SpecInput<'_>) -> Result<Vec<LinuxNamespace>> {
 
 fn pid(input: &SpecInput<'_>) -> Result<Option<LinuxNamespace>> {
     let own = namespace(LinuxNamespaceType::Pid, None);
-    let of = |pid: i32| namespace(LinuxNamespaceType::Pid, Some(of_process(pid, "pid")));
+    let of = |pid: i32| namespace(LinuxNamespaceType::Pid, Some(namespace_of(pid, "pid")));
     match (&input.config.security.namespaces.pid, &input.pod.security.namespaces.pid) {
         (PidNamespace::Node, _) | (PidNamespace::Pod, PidNamespace::Node) => Ok(None),
         (PidNamespace::Container, _) => Ok(Some(own)),
@@ -65,6 +65,7 @@ fn namespace(kind: LinuxNamespaceType, path: Option<PathBuf>) -> LinuxNamespace 
     namespace
 }
 
-fn of_process(pid: i32, kind: &str) -> PathBuf {
+/// The file that stands for a process's namespace of this kind (`uts`, `ipc`, `pid`, ...).
+pub fn namespace_of(pid: i32, kind: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/{kind}"))
 }
