@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use self::command::{Command, Streams};
 use self::console::Console;
@@ -160,6 +161,7 @@ fn spec_for(container: External<'_>, mut spec: Spec, pod: &PodHandles<'_>) -> Sp
         for mount in mounts.iter_mut().filter(|mount| is_shm(mount)) {
             mount.set_source(Some(container.shm()));
         }
+        mounts.iter_mut().for_each(keep_restrictions);
     }
     let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
     for namespace in namespaces.into_iter().flatten() {
@@ -176,6 +178,24 @@ fn spec_for(container: External<'_>, mut spec: Spec, pod: &PodHandles<'_>) -> Sp
         }
     }
     spec
+}
+
+/// Names what holds for the mount that a bind mount's source is on. Runtimes set the flags anew if any is asked for, and
+/// who asks for the one would lose the others.
+fn keep_restrictions(mount: &mut Mount) {
+    let (Some("bind"), Some(source)) = (mount.typ().as_deref(), mount.source()) else { return };
+    let Ok(held) = statvfs(source) else { return };
+    let mut options = mount.options().clone().unwrap_or_default();
+    for (flag, name) in [
+        (StatVfsMountFlags::NOSUID, "nosuid"),
+        (StatVfsMountFlags::NODEV, "nodev"),
+        (StatVfsMountFlags::NOEXEC, "noexec"),
+    ] {
+        if held.f_flag.contains(flag) && !options.iter().any(|option| option == name) {
+            options.push(name.to_owned());
+        }
+    }
+    mount.set_options(Some(options));
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), CallError> {

@@ -1,6 +1,6 @@
 //! The life cycle of containers.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use corten_cri::v1::*;
 use corten_e2e::{
@@ -10,6 +10,10 @@ use corten_e2e::{
     lab::{self, read_log},
     leaks,
     pods::{self, with_mount, with_resources},
+};
+use nix::{
+    mount::MsFlags,
+    sys::stat::{Mode, SFlag, makedev},
 };
 use serde_json::json;
 use tonic::Code;
@@ -32,6 +36,7 @@ for_each_launcher!(
     the_working_directory_is_the_images_or_the_pods,
     a_program_that_is_not_there_is_the_containers_fault,
     mounts_are_there_and_read_only_if_asked,
+    mount_options_hold_for_their_mount,
     a_file_can_be_mounted,
     a_mount_of_nothing_is_refused,
     a_mount_cannot_leave_the_container,
@@ -381,6 +386,80 @@ fn mounts_are_there_and_read_only_if_asked(setup: Setup) {
         let told = lab.cri.status(&id).await.unwrap().mounts;
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told.iter().any(|mount| mount.container_path == "/data/ro" && mount.readonly), "{told:?}");
+    });
+}
+
+/// The options that the kernel shows for the mount at a path.
+async fn options_of(lab: &lab::Lab, id: &str, at: &str) -> Vec<String> {
+    let told = lab.cri.shell(id, &format!("awk '$5 == \"{at}\" {{ print $6 }}' /proc/self/mountinfo")).await;
+    told.trim().split(',').map(str::to_owned).collect()
+}
+
+fn mount_options_hold_for_their_mount(setup: Setup) {
+    lab::test(setup, async |lab| {
+        let image = lab.busybox().await;
+        let config = lab.pod("options");
+        let pod = lab.run_pod(&config).await;
+        let volume = lab.paths.dir.join("volume");
+        fs::create_dir(&volume).unwrap();
+        // What the node's mount forbids stays so, whatever else is asked for.
+        let held = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+        nix::mount::mount(Some("tmpfs"), &volume, Some("tmpfs"), held, None::<&str>).unwrap();
+        let host = volume.display().to_string();
+        fs::write(volume.join("run"), "#!/bin/sh\necho ran\n").unwrap();
+        fs::set_permissions(volume.join("run"), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut container = with_mount(pods::sleeper("c", &image), &host, "/plain", false);
+        for (at, readonly, options) in
+            [("/noexec", false, vec!["noexec"]), ("/all", true, vec!["noexec", "nodev", "nosuid", "noatime"])]
+        {
+            container = with_mount(container, &host, at, readonly);
+            container.mounts.last_mut().unwrap().mount_options = options.into_iter().map(str::to_owned).collect();
+        }
+        // Of the node's root, which has none of them.
+        let devices = lab.paths.dir.join("devices");
+        fs::create_dir(&devices).unwrap();
+        nix::sys::stat::mknod(&devices.join("null"), SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3))
+            .unwrap();
+        let mut container = with_mount(container, &devices.display().to_string(), "/nodev", false);
+        container.mounts.last_mut().unwrap().mount_options = vec!["nodev".to_owned()];
+        let container = with_mount(container, &devices.display().to_string(), "/dev-ok", false);
+        let id = lab.start(&pod, &config, &container).await;
+
+        for (at, has, has_not) in [
+            ("/plain", &["rw", "nosuid", "nodev"][..], &["noexec", "noatime"][..]),
+            ("/noexec", &["rw", "nosuid", "nodev", "noexec"], &["noatime"]),
+            ("/all", &["ro", "nosuid", "nodev", "noexec", "noatime"], &["relatime"]),
+            ("/nodev", &["rw", "nodev"], &["nosuid", "noexec"]),
+            ("/dev-ok", &["rw"], &["nodev", "nosuid", "noexec"]),
+        ] {
+            let options = options_of(lab, &id, at).await;
+            assert!(has.iter().all(|option| options.iter().any(|o| o == option)), "{at}: {options:?}");
+            assert!(!has_not.iter().any(|option| options.iter().any(|o| o == option)), "{at}: {options:?}");
+        }
+        assert_eq!(lab.cri.shell(&id, "/plain/run").await, "ran\n");
+        for at in ["/noexec", "/all"] {
+            let denied = lab.cri.exec(&id, &["sh", "-c", &format!("{at}/run")]).await;
+            assert!(denied.code == 126 && denied.stderr.contains("Permission denied"), "{at}: {denied:?}");
+        }
+        assert_eq!(lab.cri.exec(&id, &["cat", "/dev-ok/null"]).await.code, 0);
+        assert!(lab.cri.exec(&id, &["cat", "/nodev/null"]).await.stderr.contains("Permission denied"));
+        assert_ne!(lab.cri.exec(&id, &["touch", "/all/new"]).await.code, 0);
+        lab.cri.shell(&id, "touch /noexec/new").await;
+        let told = lab.cri.status(&id).await.unwrap().mounts;
+        let all = told.iter().find(|mount| mount.container_path == "/all").unwrap();
+        assert_eq!(all.mount_options, ["noexec", "nodev", "nosuid", "noatime"]);
+
+        for (option, field) in
+            [("suid", "mount_options[1]"), ("rw", "mount_options[1]"), ("size=1", "mount_options[1]")]
+        {
+            let mut bad = with_mount(pods::sleeper("bad", &image), "/tmp", "/m", false);
+            bad.mounts.last_mut().unwrap().mount_options = vec!["noexec".to_owned(), option.to_owned()];
+            let refused = lab.cri.create(&pod, &config, &bad).await;
+            assert_refused(refused, Code::InvalidArgument, &[&format!("config.mounts[0].{field}"), option]);
+        }
+        assert_eq!(lab.cri.list(None).await.unwrap(), std::slice::from_ref(&id));
+        lab.cri.remove(&id).await.unwrap();
+        nix::mount::umount(&volume).unwrap();
     });
 }
 

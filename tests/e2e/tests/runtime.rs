@@ -69,7 +69,8 @@ fn handlers_features_are_what_their_programs_say() {
         };
         // The tests of user namespaces run on this machine, so it has them.
         assert_eq!((users("corten"), users(""), users("runc"), users("mute")), (true, true, idmapped, false));
-        assert!(status.features.unwrap().user_namespaces_host_network);
+        let features = status.features.unwrap();
+        assert!(features.user_namespaces_host_network && features.mount_options);
         assert_eq!((can("corten"), can(""), can("runc"), can("mute")), (true, true, rro, false));
     });
 }

@@ -11,9 +11,11 @@ use crate::error::Result;
 use crate::pod::config::PodConfig;
 use crate::resources::Resources;
 
+mod mount_options;
 mod mounts;
 mod security;
 
+pub use mount_options::MountOption;
 pub use mounts::{Device, Mount, MountAccess, Propagation};
 pub use security::{RunAs, Security};
 

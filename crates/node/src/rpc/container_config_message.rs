@@ -142,6 +142,7 @@ mod tests {
                 uid_mappings: vec![v1::IdMapping { container_id: 0, host_id: 1, length: 2 }],
                 gid_mappings: vec![v1::IdMapping { container_id: 0, host_id: 3, length: 4 }],
                 recursive_read_only: true,
+                mount_options: strings("noexec nosuid"),
                 ..Default::default()
             }],
             devices: vec![v1::Device {

@@ -113,6 +113,7 @@ pub fn mount(mount: &Mount) -> v1::Mount {
         propagation: propagation.into(),
         uid_mappings: mount.users.as_ref().map(|users| id_mappings(&users.uids)).unwrap_or_default(),
         gid_mappings: mount.users.as_ref().map(|users| id_mappings(&users.gids)).unwrap_or_default(),
+        mount_options: mount.options.iter().map(|option| option.name().to_owned()).collect(),
         ..Default::default()
     }
 }

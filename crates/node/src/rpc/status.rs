@@ -35,7 +35,7 @@ pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::
         features: Some(v1::RuntimeFeatures {
             supplemental_groups_policy: true,
             user_namespaces_host_network: able.user_namespaces,
-            mount_options: false,
+            mount_options: true,
         }),
     })
 }

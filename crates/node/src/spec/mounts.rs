@@ -87,7 +87,9 @@ fn requested<'a>(input: &SpecInput<'a>) -> impl Iterator<Item = Mount> + use<'a>
             MountAccess::ReadOnly => "ro",
             MountAccess::RecursiveReadOnly => "rro",
         };
-        let mut mount = mount(&wanted.container_path, "bind", source, &["rbind", propagation, access]);
+        let own = ["rbind", propagation, access].into_iter();
+        let options: Vec<&str> = own.chain(wanted.options.iter().map(|option| option.name())).collect();
+        let mut mount = mount(&wanted.container_path, "bind", source, &options);
         if let Some(mappings) = &wanted.users {
             mount.set_uid_mappings(Some(ranges(&mappings.uids))).set_gid_mappings(Some(ranges(&mappings.gids)));
         }

@@ -160,6 +160,7 @@ mod tests {
             propagation,
             selinux_relabel: false,
             users: None,
+            options: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use oci_spec::image::Config;
 use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceType, LinuxNamespaceType, Mount, Process};
 
 use super::*;
-use crate::container::config::{self, MountAccess, Propagation};
+use crate::container::config::{self, MountAccess, MountOption, Propagation};
 use crate::resources::{HugepageLimit, Resources};
 use crate::security::{PidNamespace, PodNamespace, SecurityProfile, Selinux};
 
@@ -169,6 +169,7 @@ fn bind(at: &str, source: &str) -> config::Mount {
         access: MountAccess::ReadWrite,
         propagation: Propagation::Private,
         selinux_relabel: false,
+        options: Vec::new(),
     }
 }
 
@@ -390,6 +391,10 @@ fn access_and_propagation_become_options() {
         assert_eq!(w.mount_at("/m").options().clone().unwrap(), expected);
         assert_eq!(w.linux().rootfs_propagation().as_deref(), root);
     }
+    w.config.mounts =
+        vec![config::Mount { options: vec![MountOption::NoExec, MountOption::NoATime], ..bind("/m", "/h") }];
+    let expected = words(&["rbind", "rprivate", "rw", "noexec", "noatime"]);
+    assert_eq!(w.mount_at("/m").options().clone().unwrap(), expected);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use corten_cri::v1;
 use corten_host::user_namespace::Mappings;
 use serde::{Deserialize, Serialize};
 
+use super::mount_options::MountOption;
 use crate::check;
 use crate::error::Result;
 use crate::security;
@@ -29,6 +30,9 @@ pub struct Mount {
     /// Whose its files' owners are in the container, if they are mapped: inside, as what is stored.
     #[serde(default)]
     pub users: Option<Mappings>,
+    /// What else holds for the mount itself, each once; not for mounts below it.
+    #[serde(default)]
+    pub options: Vec<MountOption>,
 }
 
 /// Whether a mount can be written to.
@@ -91,17 +95,15 @@ impl Mount {
                 Some(security::id_mappings((&name("uidMappings"), uid_mappings), (&name("gidMappings"), gid_mappings))?)
             }
         };
-        if !mount_options.is_empty() {
-            return Err(check::unsupported(&name("mount_options"), "mount options are not supported"));
-        }
         let container_path = check::container_path(&name("container_path"), container_path)?;
         if container_path == Path::new("/") {
             return Err(check::invalid(&name("container_path"), "/", "must not be the container's root"));
         }
         let propagation = Propagation::from_cri(&name("propagation"), propagation)?;
         let access = MountAccess::from_cri(&name("recursive_read_only"), readonly, recursive_read_only, propagation)?;
+        let options = MountOption::from_cri(&name("mount_options"), mount_options)?;
         let host_path = check::host_path(&name("host_path"), host_path)?;
-        Ok(Self { container_path, host_path, access, propagation, selinux_relabel, users })
+        Ok(Self { container_path, host_path, access, propagation, selinux_relabel, users, options })
     }
 }
 

@@ -82,6 +82,7 @@ fn everything_said_is_kept() {
         host_path: "/h//x".into(),
         readonly: true,
         recursive_read_only: true,
+        mount_options: ["nosuid", "noexec", "nosuid"].map(str::to_owned).into(),
         ..Default::default()
     }];
     message.devices =
@@ -97,6 +98,7 @@ fn everything_said_is_kept() {
     let mounts: Vec<_> =
         got.mounts.iter().map(|m| (m.container_path.as_path(), m.host_path.as_path(), m.access)).collect();
     assert_eq!(mounts, [(Path::new("/m/x"), Path::new("/h/x"), MountAccess::RecursiveReadOnly)]);
+    assert_eq!(got.mounts[0].options, [MountOption::NoSuid, MountOption::NoExec]);
     assert!(got.devices.iter().all(|device| device.container_path == Path::new("/dev/kvm")));
     assert_eq!((got.stdin, got.stop_signal.as_ref().map(StopSignal::name)), (Stdin::Once, Some("SIGRTMIN+3")));
     assert_eq!(got.security.run_as, Some(RunAs::Name("app".into())));
@@ -209,7 +211,6 @@ fn what_is_not_done_yet_is_refused_when_asked_for() {
         ),
         ("config.mounts[0].image", mount(|m| m.image = image())),
         ("config.mounts[0].image", mount(|m| m.image_sub_path = "x".into())),
-        ("config.mounts[0].mount_options", mount(|m| m.mount_options = vec!["noexec".into()])),
     ];
     for (field, message) in cases {
         let error = ContainerConfig::from_cri(message).unwrap_err();
@@ -234,5 +235,35 @@ proptest! {
         if let Ok(config) = ContainerConfig::from_cri(env(&key, &value)) {
             prop_assert!(config.envs.iter().all(|(key, value)| !key.contains(['=', '\0']) && !value.contains('\0')));
         }
+    }
+}
+
+#[test]
+fn mount_options_that_allow_more_or_contradict_are_refused() {
+    let of = |options: &[&str]| {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        ContainerConfig::from_cri(mount(|m| m.mount_options = options)).map(|config| config.mounts[0].options.len())
+    };
+    assert_eq!(of(&["noexec", "nodev", "nosuid", "noatime", "nodiratime"]).unwrap(), 5);
+    assert_eq!(of(&["relatime", "relatime"]).unwrap(), 1);
+    for (options, at, why) in [
+        (&["ro"][..], 0, "readonly"),
+        (&["nosuid", "rro"], 1, "recursive_read_only"),
+        (&["exec"], 0, "allow"),
+        (&["suid"], 0, "allow"),
+        (&["dev"], 0, "allow"),
+        (&["rshared"], 0, "propagation"),
+        (&["slave"], 0, "propagation"),
+        (&["rbind"], 0, "every mount"),
+        (&["noexec", "noatime", "strictatime"], 2, "contradicts \"noatime\""),
+        (&["NOEXEC"], 0, "must be one of noexec"),
+        (&["noexec,nosuid"], 0, "must be one of"),
+        (&["remount"], 0, "must be one of"),
+        (&["upperdir=/"], 0, "must be one of"),
+        (&[""], 0, "must be one of"),
+    ] {
+        let error = of(options).unwrap_err().to_string();
+        let expected = format!("invalid config.mounts[0].mount_options[{at}] {:?}: ", options[at]);
+        assert!(error.starts_with(&expected) && error.contains(why), "{error}");
     }
 }
