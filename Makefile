@@ -10,7 +10,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e bench fuzz install clean
+.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e docs bench fuzz install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ unit:
 e2e:
 	$(CARGO) build --workspace --locked
 	$(SUDO) env PATH="$$PATH" $(CARGO) test -p corten-e2e --locked --no-fail-fast
+
+docs: ## Write docs/cri-coverage.md from its table in tests/e2e/tests/coverage
+	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables
 
 bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runtimes to measure in turns)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e

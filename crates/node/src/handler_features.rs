@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -48,6 +48,13 @@ impl Features {
         let program = program.display();
         if !self.user_namespaces && spec.linux().as_ref().is_some_and(|linux| linux.uid_mappings().is_some()) {
             return Err(Error::Unsupported(format!("user namespaces: {program} does not say that it has them")));
+        }
+        let whole = |mount: &&Mount| mount.options().iter().flatten().any(|option| option == "rro");
+        if let Some(mount) = spec.mounts().iter().flatten().find(whole).filter(|_| !self.recursive_read_only_mounts) {
+            return Err(Error::Unsupported(format!(
+                "config.mounts: {}: {program} does not say that it can make a mount read-only with all below it",
+                mount.destination().display()
+            )));
         }
         let mapped = spec.mounts().iter().flatten().find(|mount| mount.uid_mappings().is_some());
         match mapped.filter(|_| !self.idmapped_mounts) {
@@ -234,6 +241,12 @@ mod tests {
         assert!(old.check(&spec(true, false), program).is_ok());
         let error = old.check(&spec(true, true), program).unwrap_err().to_string();
         assert!(error.contains("/v: /runc") && error.contains("map the ids"), "{error}");
+        let mut whole = spec(false, false);
+        if let Some(mount) = whole.mounts_mut().as_mut().and_then(|mounts| mounts.first_mut()) {
+            mount.set_options(Some(vec!["rbind".to_owned(), "rro".to_owned()]));
+        }
+        assert!(ALL.check(&whole, program).is_ok());
+        assert!(old.check(&whole, program).unwrap_err().to_string().contains("/v: /runc"));
         let none = Features::default();
         assert!(none.check(&spec(true, false), program).unwrap_err().to_string().contains("user namespaces"));
         assert!(none.check(&spec(false, false), program).is_ok());

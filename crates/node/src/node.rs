@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use corten_host::cgroup::{Cgroup, Hierarchies, Mode};
 
+use crate::check;
 use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
 use crate::events::Events;
@@ -123,13 +124,21 @@ impl Node {
 
     /// The runtime handler of a name; the default one for an empty name.
     pub fn handler(&self, name: &str) -> Result<Handler> {
+        self.handler_of("runtime_handler", name)
+    }
+
+    /// The same, of a name that is in another field of the request.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field.
+    pub fn handler_of(&self, field: &str, name: &str) -> Result<Handler> {
         let name = if name.is_empty() { &self.config.default_runtime } else { name };
         if name == BUILT_IN {
             return Ok(Handler::BuiltIn);
         }
         match self.config.runtimes.get(name) {
             Some(runtime) => Ok(Handler::External { name: name.to_owned(), binary: runtime.binary.clone() }),
-            None => Err(Error::invalid("runtime_handler", name, "no runtime of this name is configured")),
+            None => Err(Error::invalid(field, check::shown(name), "no runtime of this name is configured")),
         }
     }
 

@@ -15,6 +15,8 @@ pub async fn handle(node: &Arc<Node>, request: v1::CreateContainerRequest) -> Re
     let v1::CreateContainerRequest { pod_sandbox_id, config, sandbox_config: _ } = request;
     let pod = node.pods.find(&pod_sandbox_id)?;
     let config = config.ok_or_else(|| Error::invalid("config", "", "must be set"))?;
-    let container_id = container::create::create(node, &pod, ContainerConfig::from_cri(config)?).await?;
+    let config = ContainerConfig::from_cri(config)?;
+    node.handler_of("config.image.runtime_handler", &config.image.runtime_handler)?;
+    let container_id = container::create::create(node, &pod, config).await?;
     Ok(v1::CreateContainerResponse { container_id })
 }

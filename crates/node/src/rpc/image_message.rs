@@ -4,6 +4,7 @@ use corten_cri::v1;
 use corten_images::Image;
 
 use crate::error::{Error, Result};
+use crate::node::Node;
 
 /// The image.
 pub fn of(image: &Image) -> v1::Image {
@@ -33,11 +34,23 @@ fn account(user: &str) -> (Option<i64>, String) {
 }
 
 /// The image that a request names.
-pub fn name(field: &str, spec: Option<v1::ImageSpec>) -> Result<String> {
-    match spec.map(|spec| spec.image) {
-        Some(name) if !name.is_empty() => Ok(name),
-        _ => Err(Error::invalid(format!("{field}.image"), "", "must not be empty")),
+///
+/// # Errors
+/// [`Error::Invalid`] if there is none, or no such runtime handler.
+pub fn name(node: &Node, field: &str, spec: Option<v1::ImageSpec>) -> Result<String> {
+    match optional_name(node, field, spec)? {
+        Some(name) => Ok(name),
+        None => Err(Error::invalid(format!("{field}.image"), "", "must not be empty")),
     }
+}
+
+/// The image that a request may name. There is one store for all runtime handlers, but the handler has to be one.
+pub fn optional_name(node: &Node, field: &str, spec: Option<v1::ImageSpec>) -> Result<Option<String>> {
+    // The rest is what is said of the image in a container's configuration: it finds nothing.
+    let v1::ImageSpec { image, annotations: _, user_specified_image: _, runtime_handler, image_ref: _ } =
+        spec.unwrap_or_default();
+    node.handler_of(&format!("{field}.runtime_handler"), &runtime_handler)?;
+    Ok(Some(image).filter(|name| !name.is_empty()))
 }
 
 #[cfg(test)]

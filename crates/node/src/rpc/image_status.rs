@@ -12,7 +12,7 @@ use crate::node::Node;
 /// An image's status. One that is not there is no error: the answer has no image.
 pub async fn handle(node: &Arc<Node>, request: v1::ImageStatusRequest) -> Result<v1::ImageStatusResponse> {
     let v1::ImageStatusRequest { image, verbose } = request;
-    let image = node.images.resolve(&image_message::name("image", image)?)?;
+    let image = node.images.resolve(&image_message::name(node, "image", image)?)?;
     let info = match &image {
         Some(image) if verbose => info(image)?,
         _ => BTreeMap::new(),

@@ -15,7 +15,7 @@ pub async fn handle(node: &Node, request: v1::ListImagesRequest) -> Result<v1::L
 /// The images there are, or the one that a filter names.
 pub(super) fn items(node: &Node, filter: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>> {
     let v1::ImageFilter { image } = filter.unwrap_or_default();
-    let images = match image.map(|spec| spec.image).filter(|name| !name.is_empty()) {
+    let images = match image_message::optional_name(node, "filter.image", image)? {
         Some(name) => node.images.resolve(&name)?.into_iter().collect(),
         None => node.images.list(),
     };

@@ -13,7 +13,7 @@ use crate::node::Node;
 pub async fn handle(node: &Arc<Node>, request: v1::PullImageRequest) -> Result<v1::PullImageResponse> {
     // The sandbox that it is pulled for makes no difference: there is one store.
     let v1::PullImageRequest { image, auth, sandbox_config: _ } = request;
-    let name = image_message::name("image", image)?;
+    let name = image_message::name(node, "image", image)?;
     let auth = auth.map(credentials);
     let task_node = node.clone();
     let pull = tokio::spawn(async move { task_node.images.pull(&name, auth).await });

@@ -11,6 +11,6 @@ use crate::node::Node;
 /// Removes an image with all its names. One that is not there is removed.
 pub async fn handle(node: &Arc<Node>, request: v1::RemoveImageRequest) -> Result<v1::RemoveImageResponse> {
     let v1::RemoveImageRequest { image } = request;
-    node.images.remove(&image_message::name("image", image)?).await?;
+    node.images.remove(&image_message::name(node, "image", image)?).await?;
     Ok(v1::RemoveImageResponse {})
 }

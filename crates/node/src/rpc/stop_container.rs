@@ -12,7 +12,8 @@ use crate::node::Node;
 /// Stops a container with a grace period in seconds. One that is not there is stopped.
 pub async fn handle(node: &Arc<Node>, request: v1::StopContainerRequest) -> Result<v1::StopContainerResponse> {
     let v1::StopContainerRequest { container_id, timeout } = request;
-    let grace = Duration::from_secs(u64::try_from(timeout).unwrap_or(0));
+    let grace = u64::try_from(timeout).map_err(|_| Error::invalid("timeout", timeout, "must not be negative"))?;
+    let grace = Duration::from_secs(grace);
     match node.containers.find(&container_id) {
         Ok(container) => container::stop::stop(node, &container, grace).await?,
         Err(Error::NotFound { .. }) => {}

@@ -54,11 +54,15 @@ pub(super) fn requested(devices: &[Device]) -> Result<Vec<HostDevice>> {
     Ok(found)
 }
 
-/// All devices of the node, for a privileged container.
-pub(super) fn all() -> Result<Vec<HostDevice>> {
+/// All devices of the node, for a privileged container, and those that its request names, which may be elsewhere.
+pub(super) fn all_and(devices: &[Device]) -> Result<Vec<HostDevice>> {
     let mut found = Vec::new();
     collect(Path::new("/dev"), Path::new("/dev"), "rwm", MAX_DEPTH, &mut found)?;
     found.retain(|device| device.path != Path::new("/dev/console"));
+    for asked in requested(devices)? {
+        found.retain(|device| device.path != asked.path);
+        found.push(asked);
+    }
     Ok(found)
 }
 

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 
 use super::SpecInput;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::security::{PidNamespace, PodNamespace};
 
-/// The namespaces; one that is missing is the node's. The network's and IPC objects' are the pod's whatever the
-/// container says: a pod's containers share them.
+/// The namespaces; one that is missing is the node's. The network's and IPC objects' are the pod's: a pod's containers
+/// share them.
 pub(super) fn namespaces(input: &SpecInput<'_>) -> Result<Vec<LinuxNamespace>> {
+    check(input)?;
     let monitor = |kind: &str| namespace_of(input.namespaces.monitor_pid, kind);
     let pod = &input.pod.security.namespaces;
     let mut namespaces = vec![namespace(LinuxNamespaceType::Mount, None)];
@@ -34,6 +36,18 @@ pub(super) fn namespaces(input: &SpecInput<'_>) -> Result<Vec<LinuxNamespace>> {
         namespaces.push(namespace(LinuxNamespaceType::Cgroup, None));
     }
     Ok(namespaces)
+}
+
+/// A container cannot have the node's where its pod has its own. To ask for the pod's is right in every pod.
+fn check(input: &SpecInput<'_>) -> Result<()> {
+    let (pod, own) = (&input.pod.security.namespaces, &input.config.security.namespaces);
+    for (name, pod, own) in [("network", pod.network, own.network), ("ipc", pod.ipc, own.ipc)] {
+        if (pod, own) == (PodNamespace::Pod, PodNamespace::Node) {
+            let field = format!("config.linux.security_context.namespace_options.{name}");
+            return Err(check::invalid(&field, "NODE", "must not be the node's where the pod sandbox's is its own"));
+        }
+    }
+    Ok(())
 }
 
 fn pid(input: &SpecInput<'_>) -> Result<Option<LinuxNamespace>> {

@@ -39,7 +39,7 @@ pub fn prepare_sources(config: &ContainerConfig) -> Result<Sources> {
         mounts.push(source);
     }
     let devices = match config.security.privileged {
-        true => devices::all()?,
+        true => devices::all_and(&config.devices)?,
         false => devices::requested(&config.devices)?,
     };
     Ok(Sources { mounts, devices })

@@ -9,7 +9,7 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceType, LinuxNamespac
 use super::*;
 use crate::container::config::{self, MountAccess, MountOption, Propagation};
 use crate::resources::{HugepageLimit, Resources};
-use crate::security::{PidNamespace, PodNamespace, SecurityProfile, Selinux};
+use crate::security::{NamespaceOptions, PidNamespace, PodNamespace, SecurityProfile, Selinux};
 
 /// A container's world, to be changed before [`World::build`].
 struct World {
@@ -421,6 +421,26 @@ fn namespaces_are_the_pods_and_the_containers_own() {
     assert_eq!(w.namespace(LinuxNamespaceType::Mount), Some(None));
     assert_eq!(w.namespace(LinuxNamespaceType::Cgroup), Some(None));
     assert_eq!(w.namespace(LinuxNamespaceType::User), None);
+}
+
+#[test]
+fn a_container_cannot_have_the_nodes_namespaces_where_its_pod_has_its_own() {
+    for (name, change) in [
+        ("network", (|options| options.network = PodNamespace::Node) as fn(&mut NamespaceOptions)),
+        ("ipc", |options| options.ipc = PodNamespace::Node),
+    ] {
+        let mut w = world();
+        change(&mut w.config.security.namespaces);
+        let error = w.build().unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("invalid config.linux.security_context.namespace_options.{name} ")),
+            "{error}"
+        );
+        change(&mut w.pod.security.namespaces);
+        assert!(w.build().is_ok());
+        w.config.security.namespaces = NamespaceOptions::default();
+        assert!(w.build().is_ok(), "the pod's");
+    }
 }
 
 #[test]

@@ -41,6 +41,39 @@ fn security(change: impl FnOnce(&mut v1::LinuxContainerSecurityContext)) -> v1::
     with(|config| config.linux = Some(linux))
 }
 
+fn capability(change: impl FnOnce(&mut v1::Capability)) -> v1::ContainerConfig {
+    security(|security| change(security.capabilities.get_or_insert_default()))
+}
+
+fn namespaces(change: impl FnOnce(&mut v1::NamespaceOption)) -> v1::ContainerConfig {
+    security(|security| change(security.namespace_options.get_or_insert_default()))
+}
+
+fn resources(change: impl FnOnce(&mut v1::LinuxContainerResources)) -> v1::ContainerConfig {
+    let mut resources = v1::LinuxContainerResources::default();
+    change(&mut resources);
+    let linux = v1::LinuxContainerConfig { resources: Some(resources), ..Default::default() };
+    with(|config| config.linux = Some(linux))
+}
+
+fn profile(profile_type: i32, reference: &str) -> Option<v1::SecurityProfile> {
+    Some(v1::SecurityProfile { profile_type, localhost_ref: reference.into() })
+}
+
+fn users(mode: i32, length: u32) -> Option<v1::UserNamespace> {
+    let ids = vec![v1::IdMapping { host_id: 1, container_id: 0, length }];
+    Some(v1::UserNamespace { mode, uids: ids.clone(), gids: ids })
+}
+
+fn selinux(kind: &str) -> Option<v1::SeLinuxOption> {
+    Some(v1::SeLinuxOption { r#type: kind.into(), ..Default::default() })
+}
+
+/// A list of one name that is none.
+fn none() -> Vec<String> {
+    vec![String::new()]
+}
+
 fn env(key: &str, value: &[u8]) -> v1::ContainerConfig {
     with(|config| config.envs = vec![v1::KeyValue { key: key.into(), value: value.into() }])
 }
@@ -172,6 +205,40 @@ fn what_cannot_be_is_refused_by_name() {
             }),
         ),
         (&format!("{context}.supplemental_groups_policy"), security(|s| s.supplemental_groups_policy = -1)),
+        (&format!("{context}.run_as_group"), security(|s| (s.run_as_user, s.run_as_group) = (id(1), id(-1)))),
+        (&format!("{context}.supplemental_groups[1]"), security(|s| s.supplemental_groups = vec![1, -1])),
+        (&format!("{context}.readonly_paths[0]"), security(|s| s.readonly_paths = vec![String::new()])),
+        (&format!("{context}.capabilities.add_capabilities[0]"), capability(|c| c.add_capabilities = none())),
+        (&format!("{context}.capabilities.drop_capabilities[0]"), capability(|c| c.drop_capabilities = none())),
+        (
+            &format!("{context}.capabilities.add_ambient_capabilities[0]"),
+            capability(|c| c.add_ambient_capabilities = none()),
+        ),
+        (&format!("{context}.namespace_options.network"), namespaces(|n| n.network = 1)),
+        (&format!("{context}.namespace_options.pid"), namespaces(|n| n.pid = 4)),
+        (&format!("{context}.namespace_options.target_id"), namespaces(|n| n.target_id = "x".into())),
+        (&format!("{context}.namespace_options.target_id"), namespaces(|n| n.pid = 3)),
+        (&format!("{context}.namespace_options.userns_options.mode"), namespaces(|n| n.userns_options = users(3, 1))),
+        (&format!("{context}.namespace_options.userns_options.uids"), namespaces(|n| n.userns_options = users(0, 0))),
+        (&format!("{context}.selinux_options.type"), security(|s| s.selinux_options = selinux("a:b"))),
+        (&format!("{context}.seccomp.profile_type"), security(|s| s.seccomp = profile(3, ""))),
+        (&format!("{context}.seccomp.localhost_ref"), security(|s| s.seccomp = profile(0, "x"))),
+        (&format!("{context}.apparmor.profile_type"), security(|s| s.apparmor = profile(-1, ""))),
+        (&format!("{context}.apparmor.localhost_ref"), security(|s| s.apparmor = profile(2, ""))),
+        (&format!("{context}.apparmor_profile"), security(|s| s.apparmor_profile = "mine".into())),
+        ("config.linux.resources.cpu_shares", resources(|r| r.cpu_shares = -1)),
+        ("config.linux.resources.cpu_quota", resources(|r| r.cpu_quota = 1)),
+        ("config.linux.resources.memory_swap_limit_in_bytes", resources(|r| r.memory_swap_limit_in_bytes = 1)),
+        ("config.linux.resources.unified", resources(|r| drop(r.unified.insert("cgroup.procs".into(), "1".into())))),
+        (
+            "config.image.annotations",
+            with(|c| c.image.as_mut().unwrap().annotations = [(String::new(), "v".into())].into()),
+        ),
+        ("config.image.user_specified_image", with(|c| c.image.as_mut().unwrap().user_specified_image = "\0".into())),
+        ("config.image.image_ref", with(|c| c.image.as_mut().unwrap().image_ref = "x".repeat(2000))),
+        ("config.annotations", with(|c| drop(c.annotations.insert("k".into(), "v".repeat(2 << 20))))),
+        ("config.devices[0].container_path", device(|d| d.container_path = "mine".into())),
+        ("config.devices[0].host_path", device(|d| d.host_path = "/dev/../etc".into())),
     ];
     for (field, message) in cases {
         let error = ContainerConfig::from_cri(message).unwrap_err();

@@ -137,6 +137,27 @@ fn what_cannot_be_is_refused_by_name() {
                 s.namespace_options = Some(v1::NamespaceOption { pid: 3, target_id: "x".into(), ..Default::default() });
             }),
         ),
+        (
+            "config.linux.security_context.namespace_options.network",
+            security(|s| s.namespace_options = Some(v1::NamespaceOption { network: 3, ..Default::default() })),
+        ),
+        (
+            "config.linux.security_context.selinux_options.user",
+            security(|s| s.selinux_options = Some(v1::SeLinuxOption { user: "a b".into(), ..Default::default() })),
+        ),
+        (
+            "config.linux.security_context.seccomp.profile_type",
+            security(|s| s.seccomp = Some(v1::SecurityProfile { profile_type: 3, ..Default::default() })),
+        ),
+        ("config.linux.security_context.seccomp_profile_path", security(|s| s.seccomp_profile_path = "mine".into())),
+        (
+            "config.linux.security_context.apparmor.localhost_ref",
+            security(|s| s.apparmor = Some(v1::SecurityProfile { profile_type: 2, ..Default::default() })),
+        ),
+        (
+            "config.linux.overhead.cpu_period",
+            linux(|l| l.overhead = Some(v1::LinuxContainerResources { cpu_period: 1, ..Default::default() })),
+        ),
         ("config.windows", with(|c| c.windows = Some(v1::WindowsPodSandboxConfig { security_context: Some(windows) }))),
     ];
     for (field, message) in cases {
