@@ -389,9 +389,9 @@ fn container_stats_are_filtered_by_id_pod_and_labels_together() {
             assert_eq!(listed, ids(streamed));
             listed
         };
-        assert_eq!(listed("", &first, None).await, [a.clone()]);
-        assert_eq!(listed(&b[..12], &second[..12], Some("b")).await, [b.clone()]);
-        assert_eq!(listed("", "", Some("a")).await, [a.clone()]);
+        assert_eq!(listed("", &first, None).await, std::slice::from_ref(&a));
+        assert_eq!(listed(&b[..12], &second[..12], Some("b")).await, std::slice::from_ref(&b));
+        assert_eq!(listed("", "", Some("a")).await, std::slice::from_ref(&a));
         assert_eq!(listed(&a, "", Some("b")).await, Vec::<String>::new());
         assert_eq!(listed(&a, &second, None).await, Vec::<String>::new());
     });

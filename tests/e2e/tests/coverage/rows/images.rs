@@ -40,10 +40,7 @@ pub const ROWS: &[Message] = &[
         &[
             done(&["id", "repo_tags", "repo_digests", "size", "uid"], TOLD),
             done(&["username"], &["crates/node/src/rpc/image_message.rs::a_users_number_or_name_is_told"]),
-            without_meaning(
-                &["spec"],
-                "would be annotations of the image's manifest, which no caller reads and which are not kept",
-            ),
+            without_meaning(&["spec"], "would be annotations of the image's manifest, which are not kept"),
             without_meaning(
                 &["pinned"],
                 "is always false: what other runtimes pin is the image of their pause process, and there is none",
