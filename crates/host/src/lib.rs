@@ -7,5 +7,6 @@ pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod selinux;
 pub mod spawn;
 pub mod user_namespace;

@@ -112,6 +112,7 @@ fn build_spec(
     let (pod, config) = (&container.pod, container.config());
     let files = resolv::files(&node.pod_directory(&pod.id));
     let netns = pod.has_network().then(|| node.netns_path(&pod.id));
+    let sources = spec::prepare_sources(config)?;
     let Built { mut spec, seccomp, withheld } = spec::build(&SpecInput {
         id: container.id(),
         pod_id: &pod.id,
@@ -130,7 +131,7 @@ fn build_spec(
             hostname: Some(&files.hostname),
             resolv_conf: Some(&files.resolv_conf),
         },
-        sources: &spec::prepare_sources(config)?,
+        sources: &sources,
         cgroups_path: &container.cgroup(node),
         host: &node.host,
         handler_external,
@@ -141,6 +142,8 @@ fn build_spec(
     if let (Some(profile), Some(linux)) = (seccomp_profile(node, &seccomp, &spec)?, spec.linux_mut()) {
         linux.set_seccomp(Some(profile));
     }
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
+    spec::relabel_sources(config, &sources, label)?;
     Ok(spec)
 }
 

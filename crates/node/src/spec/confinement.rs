@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AppArmor, Host};
+use corten_host::selinux::with_parts;
+
+use super::{AppArmor, Host, SpecInput};
 use crate::check;
 use crate::container::config::Security;
 use crate::error::Result;
@@ -65,25 +67,37 @@ fn apparmor_name(field: &str, profile: &str) -> Result<Option<String>> {
     check::line(&format!("{field}.localhost_ref"), profile.to_owned(), check::MAX_NAME).map(Some)
 }
 
-/// The SELinux label of the processes. Only whole labels: choosing the missing parts is for the node's policy, which is
-/// not read yet.
-pub(super) fn process_label(security: &Security, host: &Host) -> Result<Option<String>> {
+/// The SELinux label of the processes, if one is asked for. The parts that are not are the policy's.
+pub(super) fn process_label(input: &SpecInput<'_>) -> Result<Option<String>> {
     let field = "config.linux.security_context.selinux_options";
-    let Some(selinux) = &security.selinux else { return Ok(None) };
-    let Selinux { user, role, kind, level } = selinux;
-    if !host.selinux {
-        return Err(check::unsupported(field, "the kernel has no SELinux"));
-    }
-    match [user, role, kind, level].iter().any(|part| part.is_empty()) {
-        true => Err(check::unsupported(field, "user, role, type and level must all be given")),
-        false => Ok(Some(format!("{user}:{role}:{kind}:{level}"))),
+    match (&input.config.security.selinux, &input.host.selinux) {
+        (None, _) => Ok(None),
+        (Some(_), None) => Err(check::unsupported(field, "the kernel has no SELinux")),
+        (Some(Selinux { user, role, kind, level }), Some(policy)) => {
+            Ok(Some(with_parts(&policy.process, [user, role, kind, &level_of(input.pod_id, level)])))
+        }
     }
 }
 
-/// The SELinux label of the container's own mounts, of the same level as its processes.
-pub(super) fn mount_label(security: &Security) -> Option<String> {
-    let selinux = security.selinux.as_ref()?;
-    Some(format!("system_u:object_r:container_file_t:{}", selinux.level))
+/// The SELinux label of the container's files, of the same level as its processes.
+pub fn file_label(security: &Security, pod_id: &str, host: &Host) -> Option<String> {
+    let (asked, policy) = (security.selinux.as_ref()?, host.selinux.as_ref()?);
+    Some(with_parts(&policy.file, ["", "", "", &level_of(pod_id, &asked.level)]))
+}
+
+/// The level that is asked for, else one that the pod's containers have and hardly any other: two of the 1024 categories,
+/// after the pod's id.
+fn level_of(pod_id: &str, asked: &str) -> String {
+    if !asked.is_empty() {
+        return asked.to_owned();
+    }
+    // Ids are random; 20 bits are two categories.
+    let bits = pod_id.chars().take(5).filter_map(|digit| digit.to_digit(16)).fold(0, |bits, digit| bits << 4 | digit);
+    let (one, other) = (bits >> 10, bits & 0x3ff);
+    match one == other {
+        true => format!("s0:c{one}"),
+        false => format!("s0:c{},c{}", one.min(other), one.max(other)),
+    }
 }
 
 /// Paths to mask or to make read-only: those asked for (the kubelet sends the usual ones, or none for an unmasked

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use corten_host::selinux;
 use oci_spec::runtime::Capability;
 
 use crate::error::{Error, Result};
@@ -27,8 +28,8 @@ pub struct Host {
     pub seccomp: bool,
     /// Whether the kernel has AppArmor.
     pub apparmor: AppArmor,
-    /// Whether the kernel has SELinux.
-    pub selinux: bool,
+    /// The labels that SELinux's policy has for containers; `None` if the kernel has no SELinux.
+    pub selinux: Option<selinux::Policy>,
 }
 
 /// How cgroups are mounted at `/sys/fs/cgroup`.
@@ -132,7 +133,7 @@ impl Host {
             hugetlb: hugetlb(Path::new(CGROUPS)),
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             apparmor: apparmor(),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: selinux::Policy::read(),
         })
     }
 }

@@ -32,7 +32,7 @@ pub use host::{AppArmor, CgroupMode, Host, Hugetlb, user_namespaces_supported};
 pub use namespaces::namespace_of;
 pub use process::exec_process;
 pub use resources::linux_resources;
-pub use sources::{Sources, prepare_sources};
+pub use sources::{Sources, prepare_sources, relabel_sources};
 pub use stop::{signal_message, stop_signal};
 pub use sysctls::pod_sysctls;
 pub use volumes::image_volumes;
@@ -160,7 +160,7 @@ fn linux(input: &SpecInput<'_>, withheld: &mut Vec<String>) -> Result<Linux> {
         .set_rootfs_propagation(mounts::root_propagation(input.config))
         .set_masked_paths(Some(confinement::paths(security, &security.masked_paths)))
         .set_readonly_paths(Some(confinement::paths(security, &security.readonly_paths)))
-        .set_mount_label(confinement::mount_label(security));
+        .set_mount_label(confinement::file_label(security, input.pod_id, input.host));
     if let Some(mappings) = &input.pod.security.namespaces.users {
         linux
             .set_uid_mappings(Some(users::ranges(&mappings.uids)))

@@ -29,7 +29,7 @@ pub(super) fn process(input: &SpecInput<'_>, withheld: &mut Vec<String>) -> Resu
         .set_no_new_privileges(Some(security.no_new_privs))
         .set_oom_score_adj(Some(oom_score_adj(input, withheld)))
         .set_apparmor_profile(confinement::apparmor(security, input.host)?)
-        .set_selinux_label(confinement::process_label(security, input.host)?);
+        .set_selinux_label(confinement::process_label(input)?);
     Ok(process)
 }
 

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use corten_host::selinux;
+
 use super::HostDevice;
 use super::devices;
 use crate::check;
@@ -43,6 +45,23 @@ pub fn prepare_sources(config: &ContainerConfig) -> Result<Sources> {
         false => devices::requested(&config.devices)?,
     };
     Ok(Sources { mounts, devices })
+}
+
+/// Gives the sources of mounts that ask for it the SELinux label of the container's files; without one there is nothing
+/// to do.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the mount whose source must not be labelled, or cannot be.
+pub fn relabel_sources(config: &ContainerConfig, sources: &Sources, label: Option<&str>) -> Result<()> {
+    let Some(label) = label else { return Ok(()) };
+    let mounts = config.mounts.iter().zip(&sources.mounts).enumerate();
+    for (index, (_, source)) in mounts.filter(|(_, (mount, _))| mount.selinux_relabel) {
+        selinux::relabel(source, label).map_err(|error| {
+            let field = format!("config.mounts[{index}].selinux_relabel");
+            check::invalid(&field, "true", error.to_string())
+        })?;
+    }
+    Ok(())
 }
 
 fn find_or_make(field: &str, path: &Path) -> Result<PathBuf> {
@@ -185,6 +204,24 @@ mod tests {
         let bad = ContainerConfig { mounts: vec![mount(&base.join("file/x"), Propagation::Private)], ..config };
         let error = prepare_sources(&bad).unwrap_err().to_string();
         assert!(error.starts_with("invalid config.mounts[0].host_path"), "{error}");
+    }
+
+    #[test]
+    fn sources_that_ask_for_it_are_labelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| dir.path().join(name);
+        let asking = |name: &str| Mount { selinux_relabel: true, ..mount(&of(name), Propagation::Private) };
+        let config =
+            ContainerConfig { mounts: vec![mount(&of("a"), Propagation::Private), asking("b")], ..Default::default() };
+        let sources = prepare_sources(&config).unwrap();
+        let label = |name: &str| rustix::fs::lgetxattr(of(name), "security.selinux", &mut [0; 64][..]).ok();
+        relabel_sources(&config, &sources, None).unwrap();
+        assert_eq!((label("a"), label("b")), (None, None));
+        relabel_sources(&config, &sources, Some("u:o:t:s0")).unwrap();
+        assert_eq!((label("a"), label("b")), (None, Some("u:o:t:s0".len())));
+        let own = Sources { mounts: vec![of("a"), "/etc".into()], ..sources };
+        let error = relabel_sources(&config, &own, Some("u:o:t:s0")).unwrap_err().to_string();
+        assert!(error.starts_with("invalid config.mounts[1].selinux_relabel \"true\": /etc must not be"), "{error}");
     }
 
     #[test]

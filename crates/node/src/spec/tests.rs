@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use corten_cri::v1;
+use corten_host::selinux::Policy;
 use corten_host::user_namespace::{IdMapping, Mappings};
 use oci_spec::image::Config;
 use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceType, LinuxNamespaceType, Mount, Process};
@@ -51,7 +52,7 @@ fn host() -> Host {
         hugetlb: Hugetlb::Present,
         seccomp: true,
         apparmor: AppArmor::Absent,
-        selinux: false,
+        selinux: None,
     }
 }
 
@@ -602,16 +603,22 @@ fn apparmor_by_name_is_refused_where_there_is_none() {
 }
 
 #[test]
-fn selinux_is_refused_where_there_is_none_or_half_a_label() {
+fn selinux_is_refused_where_there_is_none_and_completed_by_the_policy_where_there_is() {
     let mut w = world();
     let whole = Selinux { user: "u".into(), role: "r".into(), kind: "t".into(), level: "s0:c1,c2".into() };
     w.config.security.selinux = Some(whole.clone());
     assert!(matches!(w.build(), Err(Error::Unsupported(_))));
-    w.host.selinux = true;
+    w.host.selinux = Some(Policy::default());
     assert_eq!(w.process().selinux_label().as_deref(), Some("u:r:t:s0:c1,c2"));
     assert_eq!(w.linux().mount_label().as_deref(), Some("system_u:object_r:container_file_t:s0:c1,c2"));
-    w.config.security.selinux = Some(Selinux { kind: String::new(), ..whole });
-    assert!(matches!(w.build(), Err(Error::Unsupported(_))));
+    // As a pod says that wants another type only: its level is its own, and its files' is the same.
+    w.config.security.selinux = Some(Selinux { kind: "spc_t".into(), ..Selinux::default() });
+    let process = w.process().selinux_label().clone().unwrap();
+    let level = process.strip_prefix("system_u:system_r:spc_t:").unwrap().to_owned();
+    assert!(level.starts_with("s0:c"), "{level}");
+    assert_eq!(w.linux().mount_label(), &Some(format!("system_u:object_r:container_file_t:{level}")));
+    w.config.security.selinux = None;
+    assert_eq!((w.process().selinux_label(), w.linux().mount_label()), (&None, &None));
 }
 
 #[test]
