@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -310,9 +311,22 @@ pub fn read_only_program(path: &Path) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
+/// The null device, open for reading and writing through a read-only mount in no mount table: a program that gets it can
+/// use it, but not change the mode, the owner or the times of the node's `/dev/null`, as root could otherwise.
+///
+/// # Errors
+/// If it cannot be opened, or the caller may not mount.
+pub fn null_device() -> io::Result<OwnedFd> {
+    let tree = read_only_program(Path::new("/dev/null"))?;
+    let link = format!("/proc/self/fd/{}", tree.as_raw_fd());
+    Ok(rustix::fs::open(link, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use rustix::io::Errno;
+
     use super::*;
 
     /// A program opened by [`read_only_program`] runs, and cannot be opened for writing through its descriptor.
@@ -326,6 +340,19 @@ mod tests {
         assert!(std::process::Command::new(&link).status().unwrap().success());
         let error = std::fs::OpenOptions::new().write(true).open(&link).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+    }
+
+    /// [`null_device`] reads and writes as any, and is left as it is by root too.
+    #[test]
+    fn the_null_device_cannot_be_changed() {
+        let null = null_device().unwrap();
+        assert_eq!(rustix::io::write(&null, b"x"), Ok(1));
+        assert_eq!(rustix::io::read(&null, &mut [0; 1][..]), Ok(0));
+        let stat = rustix::fs::fstat(&null).unwrap();
+        assert_eq!((rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)), (1, 3));
+        let same = Mode::from_raw_mode(stat.st_mode);
+        assert_eq!(rustix::fs::fchmod(&null, same), Err(Errno::ROFS));
+        assert_eq!(rustix::fs::fchown(&null, None, None), Err(Errno::ROFS));
     }
 
     /// A parameter that a filesystem does not know is an error that names it.

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use corten_host::cgroup::Hierarchies;
+use corten_host::mount;
 use corten_host::user_namespace::Mappings;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::fs::OFlags;
@@ -124,8 +125,8 @@ fn container_stdio(stdin_open: bool) -> Result<(Option<Stdio>, Ends), CallError>
         let (read, write) = pipe()?;
         (read, Some(write))
     } else {
-        let null = File::open("/dev/null").map_err(|error| node("stdio", format!("/dev/null: {error}")))?;
-        (null.into(), None)
+        let null = mount::null_device().map_err(|error| node("stdio", format!("/dev/null: {error}")))?;
+        (null, None)
     };
     let ((out, stdout), (err, stderr)) = (pipe()?, pipe()?);
     for end in [Some(&out), Some(&err), stdin_end.as_ref()].into_iter().flatten() {

@@ -624,3 +624,41 @@ fn the_root_is_an_overlay_of_its_own(setup: Setup) {
         assert!(!mounts.contains(&lab.paths.id), "{mounts}");
     });
 }
+
+/// What is mounted on the node shows in a volume that asks for it, and the other way round, also if the volume is no mount of
+/// its own but a directory of what is mounted at the node's `/`. (An external runtime has that private if its state is on it.)
+#[test]
+fn mounts_propagate_from_and_to_a_directory_of_the_nodes_root() {
+    lab::test(Setup::default(), async |lab| {
+        let image = lab.busybox().await;
+        let volume = lab.paths.dir.join("volume");
+        let [from, to] = ["from", "to"].map(|name| volume.join(name));
+        fs::create_dir_all(&from).unwrap();
+        fs::create_dir_all(&to).unwrap();
+        let mut config = lab.pod("propagation");
+        config.linux.as_mut().unwrap().security_context.as_mut().unwrap().privileged = true;
+        let pod = lab.run_pod(&config).await;
+        let mut ids = Vec::new();
+        for (name, propagation) in [
+            ("slave", MountPropagation::PropagationHostToContainer),
+            ("shared", MountPropagation::PropagationBidirectional),
+        ] {
+            let mut container = with_mount(pods::sleeper(name, &image), &volume.display().to_string(), "/v", false);
+            container.mounts[0].propagation = propagation as i32;
+            let container = pods::with_security(container, |security| security.privileged = true);
+            ids.push(lab.start(&pod, &config, &container).await);
+        }
+        let tmpfs = Some("tmpfs");
+        nix::mount::mount(tmpfs, &from, tmpfs, nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+        fs::write(from.join("file"), "from the node\n").unwrap();
+        for id in &ids {
+            assert_eq!(lab.cri.shell(id, "cat /v/from/file").await, "from the node\n");
+        }
+        lab.cri.shell(&ids[1], "mount -t tmpfs none /v/to && echo from inside > /v/to/file").await;
+        assert_eq!(fs::read_to_string(to.join("file")).unwrap(), "from inside\n");
+        assert_eq!(lab.cri.shell(&ids[0], "cat /v/to/file").await, "from inside\n");
+        for mounted in [&from, &to] {
+            nix::mount::umount(mounted).unwrap();
+        }
+    });
+}

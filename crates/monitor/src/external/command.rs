@@ -2,9 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio as Redirect};
 
+use rustix::fs::Mode;
 use serde::Deserialize;
 
 use crate::launch::node;
@@ -60,7 +62,10 @@ impl Command {
             Streams::Given(Stdio { stdin, stdout, stderr }) => [stdin, stdout, stderr].map(Redirect::from),
             Streams::None => [Redirect::null(), Redirect::null(), Redirect::null()],
         };
-        let status = process::Command::new(&self.program)
+        let mut command = process::Command::new(&self.program);
+        // SAFETY: between fork and execve of a process with one thread; both are system calls only.
+        unsafe { command.pre_exec(inherit_nothing) };
+        let status = command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", PATH)
@@ -79,6 +84,14 @@ impl Command {
             Err(error) => Err(node(&format!("{name} {step}"), error.to_string())),
         }
     }
+}
+
+/// What a runtime passes on to the container as it has it itself is as with the built-in launcher: no signal is ignored
+/// (the C library's spawning of a process ignores one), and the mask of an exec'd process's files is the usual one.
+fn inherit_nothing() -> std::io::Result<()> {
+    corten_host::process::reset_signals();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
 }
 
 /// The last error in a log of JSON lines.

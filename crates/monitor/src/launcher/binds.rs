@@ -32,8 +32,9 @@ impl Binds {
     }
 
     /// Copies, in the launcher process, what the child could not: in a user namespace it can neither reach what is
-    /// the host root's alone, nor can anybody there map a mount's ids. The others wait for the child, to have what the
-    /// host mounts in the meantime.
+    /// the host root's alone, nor can anybody there map a mount's ids; and on the mount that is at the host's `/`, which
+    /// is private there by then, it has no peers to share with. The others wait for the child, to have what the host
+    /// mounts in the meantime.
     pub(super) fn prepare(&self, mounts: &[Mount], pod: Option<(&Mappings, BorrowedFd<'_>)>) -> Result<(), CallError> {
         for mount in mounts {
             let options = Options::parse(mount.options().as_deref().unwrap_or_default())?;
@@ -42,7 +43,8 @@ impl Binds {
             if maps && !is_bind {
                 return Err(refused(format!("{}: only a bind mount can have id mappings", step(mount))));
             }
-            let tree = match is_bind && (maps || pod.is_some()) {
+            let propagates = matches!(options.propagation, Some((Propagation::Shared | Propagation::Slave, _)));
+            let tree = match is_bind && (maps || propagates || pod.is_some()) {
                 true => Some(self.copy(mount, &options, pod)?),
                 false => None,
             };

@@ -48,7 +48,9 @@ pub(super) fn wanted(mounts: &[Mount], devices: &[LinuxDevice]) -> Result<Vec<(P
     if !is_ours(mounts) {
         return Ok(Vec::new());
     }
-    let asked = devices.iter().map(|device| Ok((device.path().clone(), Node::of(device)?)));
+    // The container's terminals are its own: `/dev/ptmx` is a link to its devpts, whatever the node has there.
+    let asked = devices.iter().filter(|device| device.path() != Path::new("/dev/ptmx"));
+    let asked = asked.map(|device| Ok((device.path().clone(), Node::of(device)?)));
     let asked = asked.collect::<Result<Vec<_>, CallError>>()?;
     let default = DEFAULT.iter().filter(|(path, ..)| !asked.iter().any(|(other, _)| other == Path::new(path)));
     let default = default.map(|(path, major, minor)| {

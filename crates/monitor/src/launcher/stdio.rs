@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Process;
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, fstat, fstatfs, openat};
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, fcntl_setfl, fstat, fstatfs, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -50,13 +50,30 @@ pub(super) fn connect(
         return Ok(Connected::Terminal(slave));
     }
     match given {
-        Some(stdio) => Ok(Connected::Given(stdio)),
+        Some(Stdio { stdin, stdout, stderr }) => {
+            let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(|fd| own_null(fd, root));
+            Ok(Connected::Given(Stdio { stdin, stdout, stderr }))
+        }
         None => super::devices::null(root).and_then(|fd| {
             // That one is only a path.
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
             let null = rustix::fs::open(link, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
             null.map(Connected::Nothing).node(|| "open /dev/null".into())
         }),
+    }
+}
+
+/// The container's own null device in the place of the node's, if it has one: it is called `/dev/null` for the process then.
+fn own_null(given: OwnedFd, root: Confined<'_>) -> OwnedFd {
+    let is_null = |fd: &OwnedFd| fstat(fd).is_ok_and(|stat| super::devices::is_null(&stat));
+    if !is_null(&given) {
+        return given;
+    }
+    // What a running container has put there instead must not block.
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match root.open_without_links(Path::new("/dev/null"), flags) {
+        Ok(own) if is_null(&own) && fcntl_setfl(&own, OFlags::RDWR).is_ok() => own,
+        _ => given,
     }
 }
 

@@ -1,10 +1,10 @@
 //! A process run in a container, from before its start to its end.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use corten_host::mount;
 use corten_monitor::protocol::{CallError, Exec, Exit};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -127,10 +127,9 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 /// `/dev/null`, for a process's stdin, or for output that nobody wants.
 ///
 /// # Errors
-/// What open(2) says.
+/// What the kernel says.
 pub fn open_null() -> Result<OwnedFd> {
-    let opened = File::options().read(true).write(true).open("/dev/null");
-    opened.map(Into::into).map_err(|error| Error::node("open /dev/null", error))
+    mount::null_device().map_err(|error| Error::node("open /dev/null", error))
 }
 
 fn plan(

@@ -135,10 +135,11 @@ pub(super) fn rules(privileged: bool, devices: &[HostDevice]) -> Vec<LinuxDevice
     std::iter::once(rule(false, None, None, None, "rwm")).chain(always()).chain(asked).collect()
 }
 
-/// The devices of the OCI runtime spec's default list, terminals, and making (not opening) any node.
+/// The devices of the OCI runtime spec's default list, terminals, `net/tun` (as runc and crun have it: a VPN makes the node
+/// itself), and making (not opening) any node.
 fn always() -> impl Iterator<Item = LinuxDeviceCgroup> {
-    /// null, zero, full, random, urandom, tty, console, ptmx; then all of devpts.
-    const DEVICES: [(i64, Option<i64>); 9] = [
+    /// null, zero, full, random, urandom, tty, console, ptmx, net/tun; then all of devpts.
+    const DEVICES: [(i64, Option<i64>); 10] = [
         (1, Some(3)),
         (1, Some(5)),
         (1, Some(7)),
@@ -147,6 +148,7 @@ fn always() -> impl Iterator<Item = LinuxDeviceCgroup> {
         (5, Some(0)),
         (5, Some(1)),
         (5, Some(2)),
+        (10, Some(200)),
         (136, None),
     ];
     let make = [LinuxDeviceType::C, LinuxDeviceType::B].map(|kind| rule(true, Some(kind), None, None, "m"));
