@@ -649,7 +649,7 @@ fn mounts_propagate_from_and_to_a_directory_of_the_nodes_root() {
             ids.push(lab.start(&pod, &config, &container).await);
         }
         let tmpfs = Some("tmpfs");
-        nix::mount::mount(tmpfs, &from, tmpfs, nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+        nix::mount::mount(tmpfs, &from, tmpfs, MsFlags::empty(), None::<&str>).unwrap();
         fs::write(from.join("file"), "from the node\n").unwrap();
         for id in &ids {
             assert_eq!(lab.cri.shell(id, "cat /v/from/file").await, "from the node\n");
