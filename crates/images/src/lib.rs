@@ -10,7 +10,7 @@
 //! | `index.redb` | images, references and layers that are whole |
 //! | `l/<n>/` | one directory per layer, in overlayfs' own form; short names, because mount options are short |
 //! | `e/` | empty, under images without layers |
-//! | `s/<container>/` | one snapshot: `u` (upper), `w` (work) and `snapshot.json` |
+//! | `s/<container>/` | one snapshot: `u` (upper), `w` (work), `m0`, `m1` ... (over each image mounted besides) and `snapshot.json` |
 //! | `t/` | what is being written or deleted; emptied when the store opens |
 
 mod archive;
@@ -38,3 +38,4 @@ pub use image::{Image, ImageLayer};
 pub use registry::Auth;
 pub use snapshot::Snapshot;
 pub use store::Store;
+pub use view::Kind;

@@ -1,4 +1,4 @@
-//! Snapshots: a container's writable directories over an image's layers.
+//! Snapshots: a container's writable directories over an image's layers, and what of other images it has mounted.
 //!
 //! They live only as long as containers, so nothing here waits for the disk: a snapshot is a directory with a record
 //! in it, made under another name and renamed. After a power loss no container runs that could miss it.
@@ -30,22 +30,50 @@ pub struct Snapshot {
     pub upper: PathBuf,
     /// overlayfs' own directory, on the same file system.
     pub work: PathBuf,
+    /// For each image that the container has mounted besides, in order, the directories that show it, topmost first; at
+    /// least two, as overlayfs wants where none is writable.
+    pub mounted: Vec<Vec<PathBuf>>,
 }
 
 /// What a snapshot holds on to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotRecord {
     version: u32,
-    /// The image it was made from.
+    /// What it was made from.
+    #[serde(flatten)]
+    pub root: Held,
+    /// What is mounted besides.
+    #[serde(default)]
+    pub mounted: Vec<Held>,
+}
+
+/// An image that is held on to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// The image's id.
     pub image: String,
-    /// The image's layers, lowest first, each once.
+    /// Its layers, lowest first, each once.
     pub layers: Vec<Digest>,
 }
 
 impl SnapshotRecord {
-    pub fn new(image: String, layers: Vec<Digest>) -> Self {
-        Self { version: VERSION, image, layers }
+    pub fn new(root: Held, mounted: Vec<Held>) -> Self {
+        Self { version: VERSION, root, mounted }
     }
+
+    /// Everything held on to.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        std::iter::once(&self.root).chain(&self.mounted)
+    }
+}
+
+/// What the topmost directory over an image's layers has to look like.
+#[derive(Debug)]
+pub(crate) struct Top {
+    /// Like this directory.
+    pub root: PathBuf,
+    /// With these in it, parents first, each like the one of that name in a layer.
+    pub covered: Vec<(String, PathBuf)>,
 }
 
 /// Names become directories.
@@ -62,37 +90,49 @@ pub(crate) fn upper_and_work(directory: &Path) -> (PathBuf, PathBuf) {
     (directory.join("u"), directory.join("w"))
 }
 
-/// Makes a snapshot's directory. Its root looks like `root`, because overlayfs shows the upper directory's own
-/// attributes there, and so do its `covered` directories, each like the one of that name in a layer. Their owners are
-/// those that the container's user namespace gives them, if it has one.
+/// Where the topmost directory of an image is that is mounted besides.
+pub(crate) fn over_mounted(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("m{number}"))
+}
+
+/// Makes a snapshot's directory: the upper one like `root`, with the owners that the container's user namespace gives
+/// it, if it has one; and those over what is mounted besides, whose owners are mapped as the layers' are.
 pub(crate) fn create(
     trash: &std::sync::Arc<Trash>,
     directory: &Path,
     record: &SnapshotRecord,
-    root: &Path,
-    covered: &[(String, PathBuf)],
+    root: &Top,
+    mounted: &[Top],
     users: Option<&Mappings>,
 ) -> Result<(), Error> {
     let workspace = trash.workspace()?;
     let (upper, work) = upper_and_work(workspace.path());
-    make_directory(&upper)?;
     make_directory(&work)?;
-    for (path, _) in covered {
-        make_directory(&upper.join(path))?;
-    }
-    // Children before parents, whose times they would change.
-    for (path, layer) in covered.iter().rev() {
-        copy_attributes(&layer.join(path), &upper.join(path))?;
-    }
-    copy_attributes(root, &upper)?;
+    make_top(&upper, root)?;
     if let Some(users) = users {
-        let covered = covered.iter().map(|(path, _)| upper.join(path));
+        let covered = root.covered.iter().map(|(path, _)| upper.join(path));
         covered.chain([upper.clone()]).try_for_each(|path| change_owner(&path, users))?;
+    }
+    for (number, top) in mounted.iter().enumerate() {
+        make_top(&over_mounted(workspace.path(), number), top)?;
     }
     let file = workspace.path().join(RECORD);
     let json = serde_json::to_vec(record).map_err(|error| Error::io("write", &file)(std::io::Error::from(error)))?;
     std::fs::write(&file, json).map_err(Error::io("write", &file))?;
     workspace.keep(directory)
+}
+
+/// overlayfs shows the topmost directory's own attributes.
+fn make_top(directory: &Path, top: &Top) -> Result<(), Error> {
+    make_directory(directory)?;
+    for (path, _) in &top.covered {
+        make_directory(&directory.join(path))?;
+    }
+    // Children before parents, whose times they would change.
+    for (path, layer) in top.covered.iter().rev() {
+        copy_attributes(&layer.join(path), &directory.join(path))?;
+    }
+    copy_attributes(&top.root, directory)
 }
 
 /// Gives a directory the owner outside for the one it has, which is the inside's. Ids that are nobody's there stay.

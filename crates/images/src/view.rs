@@ -1,4 +1,4 @@
-//! A file of an image as overlayfs would show it, without a mount: whiteouts, opaque directories and symbolic links
+//! What is in an image as overlayfs would show it, without a mount: whiteouts, opaque directories and symbolic links
 //! over all layers. Paths are looked up component by component beneath each layer's directory, so nothing leaves them.
 
 use std::{
@@ -22,6 +22,15 @@ const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 const MAX_LINKS: usize = 40;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What is at a path of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+}
+
 /// What a name is in the merged view.
 enum Found {
     Nothing,
@@ -35,7 +44,7 @@ enum Found {
 /// Reads a file; nothing if it does not exist or is not a file.
 pub(crate) fn read_file(layers: &[PathBuf], path: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let fail = |errno: Errno| Error::io("read from the image", Path::new(path))(errno);
-    let Some(file) = find(layers, Path::new(path)).map_err(fail)? else { return Ok(None) };
+    let Found::File(file) = find(layers, Path::new(path)).map_err(fail)? else { return Ok(None) };
     let mut bytes = Vec::new();
     let mut content = File::from(file).take(limit.saturating_add(1));
     content.read_to_end(&mut bytes).map_err(Error::io("read from the image", Path::new(path)))?;
@@ -46,8 +55,18 @@ pub(crate) fn read_file(layers: &[PathBuf], path: &str, limit: u64) -> Result<Op
     Ok(Some(bytes))
 }
 
+/// What is at a path; devices and the like count as nothing, and so does a link that leads in circles.
+pub(crate) fn kind(layers: &[PathBuf], path: &Path) -> Result<Option<Kind>, Error> {
+    match find(layers, path) {
+        Ok(Found::Directory(_)) => Ok(Some(Kind::Directory)),
+        Ok(Found::File(_)) => Ok(Some(Kind::File)),
+        Ok(Found::Nothing | Found::Link(_)) | Err(Errno::LOOP) => Ok(None),
+        Err(errno) => Err(Error::io("look into the image at", path)(errno)),
+    }
+}
+
 /// Walks the merged tree. The stack holds the directories on the way, for `..`.
-fn find(layers: &[PathBuf], path: &Path) -> Result<Option<OwnedFd>, Errno> {
+fn find(layers: &[PathBuf], path: &Path) -> Result<Found, Errno> {
     let open = |layer: &PathBuf| rustix::fs::open(layer, DIRECTORY, Mode::empty());
     let mut stack = vec![layers.iter().map(open).collect::<Result<Vec<_>, _>>()?];
     let mut rest: VecDeque<OsString> = components(path).collect();
@@ -57,10 +76,10 @@ fn find(layers: &[PathBuf], path: &Path) -> Result<Option<OwnedFd>, Errno> {
             stack.truncate(stack.len().saturating_sub(1).max(1));
             continue;
         }
-        let Some(directories) = stack.last() else { return Ok(None) };
+        let Some(directories) = stack.last() else { return Ok(Found::Nothing) };
         match look_up(directories, &name)? {
-            Found::Nothing => return Ok(None),
-            Found::File(file) => return Ok(rest.is_empty().then_some(file)),
+            Found::File(file) if rest.is_empty() => return Ok(Found::File(file)),
+            Found::Nothing | Found::File(_) => return Ok(Found::Nothing),
             Found::Directory(below) => stack.push(below),
             Found::Link(target) => {
                 links += 1;
@@ -75,7 +94,7 @@ fn find(layers: &[PathBuf], path: &Path) -> Result<Option<OwnedFd>, Errno> {
             }
         }
     }
-    Ok(None)
+    Ok(stack.pop().map_or(Found::Nothing, Found::Directory))
 }
 
 fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {

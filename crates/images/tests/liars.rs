@@ -197,7 +197,7 @@ async fn the_same_layer_twice_is_fetched_and_mounted_once() {
     let store = store(root.path()).await;
     let pulled = store.pull(&format!("{}/twice:1", registry.address), None).await.unwrap();
     assert_eq!(registry.count(&blob(&image.layers[0].blob)), 1);
-    let snapshot = store.prepare_snapshot("c", &pulled, None).await.unwrap();
+    let snapshot = store.prepare_snapshot("c", &pulled, None, &[]).await.unwrap();
     assert_eq!(snapshot.lower.len(), 2);
     assert!(snapshot.lower[0].join("a").exists());
 }

@@ -4,9 +4,14 @@
 
 mod support;
 
-use std::{fs::File, io::Read, os::fd::OwnedFd};
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
-use corten_images::{Image, Snapshot, Store};
+use corten_images::{Image, Kind, Snapshot, Store};
 use rustix::{
     fs::{Mode, OFlags},
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags},
@@ -44,11 +49,18 @@ async fn load(store: &Store, layers: &[&[(EntryType, &str, u32, &str)]]) -> std:
 
 /// A detached mount: no mount table ever has it.
 fn mount(snapshot: &Snapshot) -> OwnedFd {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
-    let lower: Vec<_> = snapshot.lower.iter().map(|path| path.to_str().unwrap()).collect();
     let (upper, work) = (snapshot.upper.to_str().unwrap(), snapshot.work.to_str().unwrap());
-    for (key, value) in [("lowerdir", lower.join(":").as_str()), ("upperdir", upper), ("workdir", work)] {
-        rustix::mount::fsconfig_set_string(&context, key, value).unwrap();
+    mount_with(&[("lowerdir", &joined(&snapshot.lower)), ("upperdir", upper), ("workdir", work)])
+}
+
+fn joined(layers: &[PathBuf]) -> String {
+    layers.iter().map(|path| path.to_str().unwrap()).collect::<Vec<_>>().join(":")
+}
+
+fn mount_with(options: &[(&str, &str)]) -> OwnedFd {
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(&context, *key, *value).unwrap();
     }
     rustix::mount::fsconfig_create(&context).unwrap();
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap()
@@ -107,7 +119,7 @@ async fn the_kernel_and_read_file_see_the_same() {
         ],
     )
     .await;
-    let snapshot = store.prepare_snapshot("c", &image, None).await.unwrap();
+    let snapshot = store.prepare_snapshot("c", &image, None, &[]).await.unwrap();
     let mounted = mount(&snapshot);
     for path in [
         "etc/passwd",
@@ -153,7 +165,7 @@ async fn attributes_show_through_layers_that_do_not_describe_them() {
         ],
     )
     .await;
-    let snapshot = store.prepare_snapshot("c", &image, None).await.unwrap();
+    let snapshot = store.prepare_snapshot("c", &image, None, &[]).await.unwrap();
     let mounted = mount(&snapshot);
     let modes = ["", "tmp", "tmp/deep", "new", "var"].map(|path| mode(&mounted, path));
     assert_eq!(modes, [0o711, 0o1777, 0o700, 0o755, 0o750]);
@@ -163,15 +175,61 @@ async fn attributes_show_through_layers_that_do_not_describe_them() {
 }
 
 #[tokio::test]
+async fn images_mounted_besides_are_shown_whole_and_held() {
+    let root = tempfile::tempdir().unwrap();
+    let held = store(root.path()).await;
+    let image = load(&held, &[&[(FILE, "f", 0o644, "own")]]).await;
+    let data = load(
+        &held,
+        &[
+            &[(DIRECTORY, "./", 0o711, ""), (DIRECTORY, "tmp/", 0o1777, ""), (FILE, "gone", 0o644, "")],
+            &[
+                (FILE, "tmp/y", 0o644, "y"),
+                (FILE, ".wh.gone", 0o644, ""),
+                (LINK, "up", 0o777, "../../tmp"),
+                (LINK, "loop", 0o777, "loop"),
+            ],
+        ],
+    )
+    .await;
+    let kind = async |path: &str| held.kind(&data, Path::new(path)).await.unwrap();
+    for path in ["", "/", "tmp", "up", "../../tmp", "up/.."] {
+        assert_eq!(kind(path).await, Some(Kind::Directory), "{path:?}");
+    }
+    assert_eq!((kind("tmp/y").await, kind("up/y").await), (Some(Kind::File), Some(Kind::File)));
+    assert_eq!((kind("gone").await, kind("tmp/y/z").await, kind("loop").await), (None, None, None));
+
+    let single = load(&held, &[&[(FILE, "one", 0o644, "1")]]).await;
+    let mounted = [data.clone(), single, data.clone()];
+    let made = held.prepare_snapshot("c", &image, None, &mounted).await.unwrap();
+    drop(held);
+    let held = store(root.path()).await;
+    for image in held.list() {
+        held.remove(&image.id).await.unwrap();
+    }
+    let snapshot = held.snapshot("c").unwrap();
+    assert_eq!(snapshot, made);
+    let shown: Vec<_> = snapshot.mounted.iter().map(|layers| mount_with(&[("lowerdir", &joined(layers))])).collect();
+    for shown in [&shown[0], &shown[2]] {
+        assert_eq!((mode(shown, ""), mode(shown, "tmp")), (0o711, 0o1777));
+        assert_eq!((read(shown, "tmp/y").unwrap(), read(shown, "gone")), (b"y".to_vec(), None));
+    }
+    assert_eq!(read(&shown[1], "one").unwrap(), b"1");
+    drop(shown);
+    held.remove_snapshot("c").await.unwrap();
+    assert_eq!(std::fs::read_dir(root.path().join("l")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_container_writes_into_its_own_snapshot_only() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path()).await;
     let image = load(&store, &[&[(FILE, "f", 0o644, "image")]]).await;
     let (one, two) = (
-        store.prepare_snapshot("one", &image, None).await.unwrap(),
-        store.prepare_snapshot("two", &image, None).await.unwrap(),
+        store.prepare_snapshot("one", &image, None, &[]).await.unwrap(),
+        store.prepare_snapshot("two", &image, None, &[]).await.unwrap(),
     );
-    assert_eq!(store.prepare_snapshot("one", &image, None).await.unwrap(), one);
+    assert_eq!(store.prepare_snapshot("one", &image, None, &[]).await.unwrap(), one);
     let (first, second) = (mount(&one), mount(&two));
     let before = store.snapshot_usage("one").await.unwrap();
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -192,7 +250,7 @@ async fn an_image_without_layers_can_be_mounted() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path()).await;
     let image = load(&store, &[]).await;
-    let mounted = mount(&store.prepare_snapshot("c", &image, None).await.unwrap());
+    let mounted = mount(&store.prepare_snapshot("c", &image, None, &[]).await.unwrap());
     let root = rustix::fs::openat(&mounted, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     assert_eq!(rustix::fs::fstat(&root).unwrap().st_mode & 0o7777, 0o755);
 }
@@ -213,7 +271,7 @@ async fn names_of_snapshots_do_not_become_paths() {
     let store = store(root.path()).await;
     let image = load(&store, &[&[(FILE, "f", 0o644, "x")]]).await;
     for name in ["", ".", "..", "../l", "a/b", "a\0b", &"x".repeat(200)] {
-        assert!(store.prepare_snapshot(name, &image, None).await.is_err(), "{name:?}");
+        assert!(store.prepare_snapshot(name, &image, None, &[]).await.is_err(), "{name:?}");
         assert!(store.remove_snapshot(name).await.is_err(), "{name:?}");
     }
     assert!(root.path().join("l").metadata().unwrap().is_dir());

@@ -122,7 +122,7 @@ async fn layers_stay_while_a_snapshot_or_another_image_needs_them() {
     store.pull(&registry.reference("b:1"), None).await.unwrap();
     let layers = || std::fs::read_dir(root.path().join("l")).unwrap().count();
     assert_eq!(layers(), 3);
-    let snapshot = store.prepare_snapshot("container", &image, None).await.unwrap();
+    let snapshot = store.prepare_snapshot("container", &image, None, &[]).await.unwrap();
     assert_eq!(snapshot.lower.len(), 2);
     assert_eq!(std::fs::read(snapshot.lower[0].join("own")).unwrap(), b"a");
     store.remove(&a.id()).await.unwrap();
@@ -138,7 +138,7 @@ async fn layers_stay_while_a_snapshot_or_another_image_needs_them() {
     store.remove_snapshot("container").await.unwrap();
     assert_eq!(layers(), 0);
     assert!(!snapshot.upper.exists());
-    let error = store.prepare_snapshot("late", &image, None).await.unwrap_err();
+    let error = store.prepare_snapshot("late", &image, None, &[]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::NotFound);
     assert!(store.snapshots().is_empty());
 }

@@ -18,7 +18,7 @@ use self::command::{Command, Streams};
 use self::console::Console;
 use crate::launch::{bad, node};
 use crate::launcher::{PodHandles, Started, Stdio};
-use crate::protocol::{CallError, Exec, Launch, POD_SHM};
+use crate::protocol::{CallError, Exec, Launch, POD_SHM, image_number};
 use crate::report::Runtime;
 
 /// A container of an external runtime.
@@ -31,7 +31,7 @@ pub struct External<'a> {
 }
 
 impl External<'_> {
-    /// Below it the container's root and its `/dev/shm` are mounted.
+    /// Below it the container's root, its `/dev/shm` and its images are mounted.
     fn mounts(&self) -> PathBuf {
         self.runtime.mounts.join(self.id)
     }
@@ -42,6 +42,10 @@ impl External<'_> {
 
     fn shm(&self) -> PathBuf {
         self.mounts().join("shm")
+    }
+
+    fn image(&self, number: usize) -> PathBuf {
+        self.mounts().join(format!("image-{number}"))
     }
 }
 
@@ -68,7 +72,10 @@ fn create_and_start(
     pod: &PodHandles<'_>,
     stdio: Option<Stdio>,
 ) -> Result<Started, CallError> {
-    root::mount(&plan.root, &container.root(), &container.runtime.mounts, pod.users)?;
+    root::mount(plan, &container.root(), &container.runtime.mounts, pod.users)?;
+    for (number, image) in plan.images.iter().enumerate() {
+        root::mount_image(image, &container.image(number))?;
+    }
     if uses_shm(&plan.spec) {
         let namespace = pod.shm_ns.ok_or_else(|| bad("the pod has no /dev/shm of its own".to_owned()))?;
         root::mount_shm(namespace, &container.shm())?;
@@ -134,8 +141,9 @@ pub fn delete(container: External<'_>) {
     {
         eprintln!("container {}: {error}", container.id);
     }
-    for directory in [container.root(), container.shm(), container.mounts()] {
-        // In the child that launched it the root is still mounted, which must not stop the removal.
+    let places = fs::read_dir(container.mounts()).into_iter().flatten().flatten().map(|place| place.path());
+    for directory in places.chain([container.mounts()]) {
+        // In the child that launched it they are still mounted, which must not stop the removal.
         let _ = rustix::mount::unmount(&directory, rustix::mount::UnmountFlags::DETACH);
         match fs::remove_dir(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => eprintln!("{}: {error}", directory.display()),
@@ -161,7 +169,12 @@ fn spec_for(container: External<'_>, mut spec: Spec, pod: &PodHandles<'_>) -> Sp
         for mount in mounts.iter_mut().filter(|mount| is_shm(mount)) {
             mount.set_source(Some(container.shm()));
         }
-        mounts.iter_mut().for_each(keep_restrictions);
+        for mount in mounts.iter_mut() {
+            if let Some(number) = mount.source().as_deref().and_then(image_number) {
+                mount.set_source(Some(container.image(number)));
+            }
+            keep_restrictions(mount);
+        }
     }
     let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
     for namespace in namespaces.into_iter().flatten() {

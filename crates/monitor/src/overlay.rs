@@ -18,18 +18,29 @@ const MAX_OPTIONS: usize = 4096;
 /// # Errors
 /// If they are still too long.
 pub fn options(overlay: &OverlayRoot) -> Result<(CString, PathBuf), CallError> {
-    let base = shared_parent(&overlay.lower);
-    let layers: Vec<OsString> =
-        overlay.lower.iter().map(|layer| escaped(layer.strip_prefix(&base).unwrap_or(layer))).collect();
+    joined(&overlay.lower, &[(",upperdir=", &overlay.upper), (",workdir=", &overlay.work)])
+}
+
+/// As [`options`], of layers that nothing is written over.
+///
+/// # Errors
+/// If they are still too long.
+pub fn read_only_options(layers: &[PathBuf]) -> Result<(CString, PathBuf), CallError> {
+    joined(layers, &[])
+}
+
+fn joined(lower: &[PathBuf], others: &[(&str, &PathBuf)]) -> Result<(CString, PathBuf), CallError> {
+    let base = shared_parent(lower);
+    let layers: Vec<OsString> = lower.iter().map(|layer| escaped(layer.strip_prefix(&base).unwrap_or(layer))).collect();
     let mut options = OsString::from("index=off,lowerdir=");
     options.push(layers.join(":".as_ref()));
-    for (key, path) in [(",upperdir=", &overlay.upper), (",workdir=", &overlay.work)] {
+    for (key, path) in others {
         options.push(key);
         options.push(escaped(path));
     }
     let options = options.into_encoded_bytes();
     if options.len() >= MAX_OPTIONS {
-        return Err(failed(format!("{} layers need {} bytes of mount options", overlay.lower.len(), options.len())));
+        return Err(failed(format!("{} layers need {} bytes of mount options", lower.len(), options.len())));
     }
     Ok((CString::new(options).map_err(|error| failed(error.to_string()))?, base))
 }
@@ -85,6 +96,8 @@ mod tests {
         let (short, base) = options(&overlay).unwrap();
         assert_eq!(base, Path::new("/var/lib/corten/l"));
         assert_eq!(short.to_bytes(), b"index=off,lowerdir=a:b\\:c,upperdir=/u,workdir=/w");
+        let (read_only, _) = read_only_options(&overlay.lower).unwrap();
+        assert_eq!(read_only.to_bytes(), b"index=off,lowerdir=a:b\\:c");
         let lower = (0..500).map(|n| format!("/var/lib/corten/{n}/layer").into()).collect();
         assert!(options(&OverlayRoot { lower, ..overlay }).is_err());
     }

@@ -8,7 +8,7 @@
 //! The monitor holds no state on disk: what it knows it tells anybody who connects ([`Call::State`]), so a restarted
 //! daemon misses nothing. Several connections may be open at once; exits are told to all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use corten_host::user_namespace::Mappings;
 use oci_spec::runtime::{Process, Spec};
@@ -146,11 +146,14 @@ pub enum Call {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// The OCI runtime spec. `linux.seccomp` is ignored by the built-in launcher in favour of the compiled filter.
-    /// A bind mount whose source is [`POD_SHM`] is the pod's own `/dev/shm`. A user namespace has no path: it is the
+    /// A bind mount whose source is [`POD_SHM`] is the pod's own `/dev/shm`, and [`image_source`] one of `images`. A user namespace has no path: it is the
     /// pod's, whose ids `linux.uidMappings` and `linux.gidMappings` repeat.
     pub spec: Spec,
     /// The container's root filesystem.
     pub root: OverlayRoot,
+    /// What its mounts show of images.
+    #[serde(default)]
+    pub images: Vec<ImageMount>,
     /// Whether a compiled seccomp filter comes with the request.
     pub seccomp: bool,
     /// Who launches.
@@ -178,6 +181,28 @@ pub struct OverlayRoot {
     /// Directories to be in it, made where the image has none: the volumes that it declares.
     #[serde(default)]
     pub directories: Vec<PathBuf>,
+}
+
+/// An image as a volume: its layers merged, read-only. In a user namespace their files have the owners that it gives them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMount {
+    /// The layers, topmost first. At least two.
+    pub layers: Vec<PathBuf>,
+    /// The directory of it to show; links and `..` lead nowhere outside. `None` shows everything.
+    pub sub_path: Option<PathBuf>,
+}
+
+/// What the sources begin with that stand for images.
+const IMAGE: &str = "corten:image/";
+
+/// The source of the mount that stands for the image with this number in [`Launch::images`].
+pub fn image_source(number: usize) -> PathBuf {
+    format!("{IMAGE}{number}").into()
+}
+
+/// The number of the image that the source of a mount stands for, if it does for one.
+pub fn image_number(source: &Path) -> Option<usize> {
+    source.to_str()?.strip_prefix(IMAGE)?.parse().ok()
 }
 
 /// Who launches a container.

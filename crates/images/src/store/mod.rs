@@ -28,8 +28,8 @@ use crate::{
     index::{Index, LayerRecord, Step},
     layer::Unpacked,
     reference::Reference,
-    snapshot::{self, SnapshotRecord},
-    view,
+    snapshot::{self, Held, SnapshotRecord, Top},
+    view::{self, Kind},
 };
 
 /// Images hold set-user-id programs that no user of the node may reach (as containerd's CVE-2021-41103 let them).
@@ -109,22 +109,24 @@ impl Store {
         (self.inner.root.clone(), self.inner.state().usage())
     }
 
-    /// Makes the writable directories for a container and holds the image's layers until they are removed. If there are
-    /// some by this name already, they are returned. What is in them is owned as the container's user namespace, if it
-    /// has one, maps it.
+    /// Makes the writable directories for a container and holds the image's layers until they are removed, and those of
+    /// the images that it has `mounted` besides. If there are some by this name already, they are returned. What is in
+    /// them is owned as the container's user namespace, if it has one, maps it.
     pub async fn prepare_snapshot(
         &self,
         container: &str,
         image: &Image,
         users: Option<&Mappings>,
+        mounted: &[Arc<Image>],
     ) -> Result<Snapshot, Error> {
         snapshot::check_name(container)?;
         if let Some(snapshot) = self.snapshot(container) {
             return Ok(snapshot);
         }
         let inner = self.inner.clone();
-        let (container, image, users) = (container.to_owned(), image.clone(), users.cloned());
-        blocking("prepare a snapshot", move || inner.prepare_snapshot(&container, &image, users.as_ref())).await
+        let (container, users) = (container.to_owned(), users.cloned());
+        let record = SnapshotRecord::new(held(image), mounted.iter().map(|image| held(image)).collect());
+        blocking("prepare a snapshot", move || inner.prepare_snapshot(&container, record, users.as_ref())).await
     }
 
     /// A container's snapshot.
@@ -141,7 +143,9 @@ impl Store {
         let record = self.inner.state().snapshots.remove(container);
         match record {
             // Its layers may have waited for this.
-            Some(record) if !self.inner.state().has_image(&record.image) => self.inner.clone().collect().await,
+            Some(record) if record.held().any(|held| !self.inner.state().has_image(&held.image)) => {
+                self.inner.clone().collect().await
+            }
             Some(_) => {
                 self.inner.trash.clone().empty_soon();
                 Ok(())
@@ -168,6 +172,13 @@ impl Store {
         let path = path.to_owned();
         blocking("read a file of an image", move || view::read_file(&lower, &path, limit)).await
     }
+
+    /// What is at a path of an image, found as by [`Store::read_file`]; nothing if nothing is there.
+    pub async fn kind(&self, image: &Image, path: &Path) -> Result<Option<Kind>, Error> {
+        let lower = self.inner.lower(&self.inner.state(), &stack(image));
+        let path = path.to_owned();
+        blocking("look into an image", move || view::kind(&lower, &path)).await
+    }
 }
 
 /// An image's layers, lowest first, each once: overlayfs refuses repetitions, and only the topmost shows.
@@ -180,6 +191,10 @@ fn stack(image: &Image) -> Vec<Digest> {
     }
     layers.reverse();
     layers
+}
+
+fn held(image: &Image) -> Held {
+    Held { image: image.id.clone(), layers: stack(image) }
 }
 
 impl Inner {
@@ -296,26 +311,34 @@ impl Inner {
         .await
     }
 
-    fn prepare_snapshot(&self, container: &str, image: &Image, users: Option<&Mappings>) -> Result<Snapshot, Error> {
-        let layers = stack(image);
-        let record = SnapshotRecord::new(image.id.clone(), layers.clone());
-        let (snapshot, root, covered) = {
+    fn prepare_snapshot(
+        &self,
+        container: &str,
+        record: SnapshotRecord,
+        users: Option<&Mappings>,
+    ) -> Result<Snapshot, Error> {
+        let (snapshot, root, mounted) = {
             let mut state = self.state();
-            if layers.iter().any(|layer| !state.layers.contains_key(layer)) {
-                return Err(Error::NotFound { reference: image.id.clone() });
+            for Held { image, layers } in record.held() {
+                if layers.iter().any(|layer| !state.layers.contains_key(layer)) {
+                    return Err(Error::NotFound { reference: image.clone() });
+                }
             }
-            let root = self.root_of(&state, &layers);
             let snapshot = self.describe(&state, container, &record);
             state.snapshots.insert(container.to_owned(), record.clone());
-            let covered = self.covered_directories(&state, &image.id);
-            (snapshot, root, covered)
+            let mounted: Vec<_> = record.mounted.iter().map(|held| self.top(&state, held)).collect();
+            (snapshot, self.top(&state, &record.root), mounted)
         };
         let directory = self.snapshot_path(container);
-        if let Err(error) = snapshot::create(&self.trash, &directory, &record, &root, &covered, users) {
+        if let Err(error) = snapshot::create(&self.trash, &directory, &record, &root, &mounted, users) {
             self.state().snapshots.remove(container);
             return Err(error);
         }
         Ok(snapshot)
+    }
+
+    fn top(&self, state: &State, held: &Held) -> Top {
+        Top { root: self.root_of(state, &held.layers), covered: self.covered_directories(state, &held.image) }
     }
 
     /// Names of directories, parents first, and the layer directory that each is to look like.
@@ -337,8 +360,14 @@ impl Inner {
     }
 
     fn describe(&self, state: &State, container: &str, record: &SnapshotRecord) -> Snapshot {
-        let (upper, work) = snapshot::upper_and_work(&self.snapshot_path(container));
-        Snapshot { lower: self.lower(state, &record.layers), upper, work }
+        let directory = self.snapshot_path(container);
+        let (upper, work) = snapshot::upper_and_work(&directory);
+        let over = |(number, held): (usize, &Held)| {
+            let top = snapshot::over_mounted(&directory, number);
+            std::iter::once(top).chain(self.lower(state, &held.layers)).collect()
+        };
+        let mounted = record.mounted.iter().enumerate().map(over).collect();
+        Snapshot { lower: self.lower(state, &record.root.layers), upper, work, mounted }
     }
 
     /// The directories of layers, topmost first. An image without layers stands on an empty directory.

@@ -178,7 +178,9 @@ impl State {
     pub fn steps_to_collect(&self) -> Vec<Step> {
         let mut used: HashSet<Digest> = self.held.keys().copied().collect();
         used.extend(self.images.values().flat_map(|(image, _)| image.layers.iter().map(|layer| layer.diff_id)));
-        used.extend(self.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().copied()));
+        used.extend(
+            self.snapshots.values().flat_map(SnapshotRecord::held).flat_map(|held| held.layers.iter().copied()),
+        );
         self.layers.keys().filter(|id| !used.contains(id)).map(|id| Step::DropLayer(*id)).collect()
     }
 

@@ -12,8 +12,8 @@ use rustix::mount::MountFlags;
 
 use crate::launch::node;
 use crate::pod::shm;
-use crate::protocol::{CallError, OverlayRoot};
-use crate::{alone, overlay};
+use crate::protocol::{CallError, ImageMount, Launch, OverlayRoot};
+use crate::{alone, image_mount, overlay};
 
 /// Moves the calling process into a mount namespace of its own, and mounts the container's root there.
 ///
@@ -23,14 +23,14 @@ use crate::{alone, overlay};
 ///
 /// # Errors
 /// The step that failed.
-pub fn mount(root: &OverlayRoot, target: &Path, below: &Path, users: Option<BorrowedFd<'_>>) -> Result<(), CallError> {
+pub fn mount(plan: &Launch, target: &Path, below: &Path, users: Option<BorrowedFd<'_>>) -> Result<(), CallError> {
     fs::create_dir_all(target).map_err(|error| failed(target, &error))?;
     process::new_namespaces(libc::CLONE_NEWNS).map_err(|error| failed(target, &error))?;
     alone::isolate_below(below)?;
     if let Some(users) = users {
-        alone::map_layers(root, users)?;
+        alone::map_layers(plan, users)?;
     }
-    mount_overlay(root, target)
+    mount_overlay(&plan.root, target)
 }
 
 /// Mounts the pod's `/dev/shm` where the runtime can see it.
@@ -41,6 +41,16 @@ pub fn mount_shm(namespace: BorrowedFd<'_>, target: &Path) -> Result<(), CallErr
     fs::create_dir_all(target).map_err(|error| failed(target, &error))?;
     let copy = shm::copy(namespace).map_err(|error| failed(target, &error))?;
     mount::attach_path(copy.as_fd(), target).map_err(|error| failed(target, &error))
+}
+
+/// Mounts an image where the runtime can see it.
+///
+/// # Errors
+/// The step that failed.
+pub fn mount_image(image: &ImageMount, target: &Path) -> Result<(), CallError> {
+    fs::create_dir_all(target).map_err(|error| failed(target, &error))?;
+    let made = image_mount::make(image, target)?;
+    mount::attach_path(made.as_fd(), target).map_err(|error| failed(target, &error))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> CallError {

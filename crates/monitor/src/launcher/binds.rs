@@ -11,7 +11,8 @@ use oci_spec::runtime::Mount;
 
 use super::errors::{Blame, container, refused};
 use super::options::Options;
-use crate::protocol::{CallError, POD_SHM};
+use crate::image_mount;
+use crate::protocol::{CallError, Launch, POD_SHM, image_number};
 use crate::users;
 
 /// Where bind mounts come from.
@@ -44,11 +45,27 @@ impl Binds {
                 return Err(refused(format!("{}: only a bind mount can have id mappings", step(mount))));
             }
             let propagates = matches!(options.propagation, Some((Propagation::Shared | Propagation::Slave, _)));
-            let tree = match is_bind && (maps || propagates || pod.is_some()) {
+            let now = maps || propagates || pod.is_some();
+            let tree = match is_bind && now && image_of(mount).is_none() {
                 true => Some(self.copy(mount, &options, pod)?),
                 false => None,
             };
             self.prepared.borrow_mut().push(tree);
+        }
+        Ok(())
+    }
+
+    /// Makes what the mounts show of images. In a mount namespace of the launcher process's own.
+    pub(super) fn show_images(&self, mounts: &[Mount], plan: &Launch) -> Result<(), CallError> {
+        for (index, mount) in mounts.iter().enumerate() {
+            let Some(number) = image_of(mount) else { continue };
+            let image = plan.images.get(number).ok_or_else(|| refused(format!("{}: no such image", step(mount))))?;
+            let tree = image_mount::make(image, &plan.root.work)?;
+            let options = Options::parse(mount.options().as_deref().unwrap_or_default())?;
+            self.change(&tree, &options).container(|| step(mount))?;
+            if let Some(prepared) = self.prepared.borrow_mut().get_mut(index) {
+                *prepared = Some(tree);
+            }
         }
         Ok(())
     }
@@ -127,6 +144,11 @@ fn map(tree: &OwnedFd, mount: &Mount, pod: Option<(&Mappings, BorrowedFd<'_>)>) 
         };
         container(step(mount), format!("mount source {source}: {why}"))
     })
+}
+
+/// The number of the image that a mount shows, if it does.
+fn image_of(mount: &Mount) -> Option<usize> {
+    mount.source().as_deref().and_then(image_number)
 }
 
 /// What is being done, for errors.

@@ -58,6 +58,7 @@ use self::namespaces::Namespaces;
 use self::nodes::Nodes;
 use self::program::{Program, read_seccomp};
 use self::root::Root;
+use crate::alone;
 use crate::protocol::{CallError, Launch};
 
 /// What the monitor holds for the whole pod.
@@ -165,13 +166,18 @@ fn prepare<'a>(plan: &Launch, linux: &Linux, pod: &PodHandles<'a>, binds: &Binds
     let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
     let Some(mappings) = crate::users::of_spec(&plan.spec) else {
         binds.prepare(mounts, None)?;
+        if !plan.images.is_empty() {
+            alone::aside(&plan.root.work, || binds.show_images(mounts, plan))?;
+        }
         return Ok(Prepared { root: Root::prepare(&plan.root)?, nodes: Nodes::new(), users: None });
     };
     let users = pod.users.ok_or_else(|| refused("linux.namespaces: the pod has no user namespace"))?;
     // Before this process leaves the host's mount namespace: what comes from there keeps its peers.
     binds.prepare(mounts, Some((&mappings, users)))?;
     process::new_namespaces(libc::CLONE_NEWNS).node(|| "make a mount namespace".into())?;
-    let root = Root::prepare_mapped(&plan.root, users)?;
+    alone::map_layers(plan, users)?;
+    binds.show_images(mounts, plan)?;
+    let root = Root::prepare_mapped(&plan.root)?;
     let wanted = devices::wanted(mounts, linux.devices().as_deref().unwrap_or_default())?;
     let nodes = nodes::prepare(wanted, &plan.root.work, &mappings)?;
     Ok(Prepared { root, nodes, users: Some(users) })
@@ -180,6 +186,11 @@ fn prepare<'a>(plan: &Launch, linux: &Linux, pod: &PodHandles<'a>, binds: &Binds
 /// Makes a directory in a container's root, if it is missing, without leaving the root by whatever links are there.
 pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &Path) -> std::io::Result<()> {
     resolve::Confined::to(root).open_or_make(path, resolve::Kind::Directory).map(drop)
+}
+
+/// Opens a directory of a container's root or volume (`O_PATH`), without leaving it by whatever links are there.
+pub(crate) fn open_directory(root: BorrowedFd<'_>, path: &Path) -> std::io::Result<OwnedFd> {
+    resolve::Confined::to(root).open_directory(path)
 }
 
 /// What would silently not happen is refused instead.

@@ -46,6 +46,11 @@ impl<'a> Confined<'a> {
         self.lookup(path, OFlags::PATH, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
+    /// As [`Confined::open`], of a directory (else `ENOTDIR`).
+    pub(super) fn open_directory(self, path: &Path) -> io::Result<OwnedFd> {
+        self.lookup(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    }
+
     /// As [`Confined::open`], but a link anywhere in the path is an error (`ELOOP`).
     pub(super) fn open_without_links(self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         self.lookup(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)

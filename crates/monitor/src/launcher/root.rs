@@ -9,7 +9,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::errors::{Blame, node, refused};
-use crate::alone;
 use crate::overlay::{self, escaped};
 use crate::protocol::{CallError, OverlayRoot};
 
@@ -37,11 +36,10 @@ impl Root {
         }
     }
 
-    /// As [`Root::prepare`], with the owners of the layers' files that a user namespace gives them, in the launcher
-    /// process's own mount namespace. There it is mounted on kernels that cannot do without, for the child could not:
+    /// As [`Root::prepare`], in the launcher process's own mount namespace, in which the layers' files have the owners that
+    /// a user namespace gives them. There it is mounted on kernels that cannot do without, for the child could not:
     /// who mounts an overlay is who reaches its layers.
-    pub(super) fn prepare_mapped(overlay: &OverlayRoot, users: BorrowedFd<'_>) -> Result<Self, CallError> {
-        alone::map_layers(overlay, users)?;
+    pub(super) fn prepare_mapped(overlay: &OverlayRoot) -> Result<Self, CallError> {
         let (options, base) = match Root::prepare(overlay)? {
             detached @ Root::Detached(_) => return Ok(detached),
             Root::ByMount(options, base) => (options, base),

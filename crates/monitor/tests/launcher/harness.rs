@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use corten_host::cgroup::Hierarchies;
 use corten_monitor::launcher::{self, PodHandles, Started, Stdio};
-use corten_monitor::protocol::{CallError, Exec, Launch, Launcher, OverlayRoot};
+use corten_monitor::protocol::{CallError, Exec, ImageMount, Launch, Launcher, OverlayRoot};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -26,6 +26,8 @@ pub struct Fixture {
     pub lower: Vec<PathBuf>,
     /// Directories to be made in the root.
     pub directories: Vec<PathBuf>,
+    /// What mounts show of images.
+    pub images: Vec<ImageMount>,
 }
 
 /// How a container's process ended.
@@ -65,7 +67,7 @@ impl Fixture {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/corten-test-launcher-{}-{count}", std::process::id());
         let spec = spec(script, &cgroup);
-        Fixture { lower: vec![lower], directories: Vec::new(), dir, spec, cgroup }
+        Fixture { lower: vec![lower], directories: Vec::new(), images: Vec::new(), dir, spec, cgroup }
     }
 
     /// The path of a file in the container's lowest layer.
@@ -94,6 +96,7 @@ impl Fixture {
                 work: self.dir.path().join("work"),
                 directories: self.directories.clone(),
             },
+            images: self.images.clone(),
             seccomp,
             launcher: Launcher::BuiltIn,
             stdin: false,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use corten_host::{mount, process};
 use corten_monitor::launcher::PodHandles;
+use corten_monitor::protocol::{ImageMount, image_source};
 use serde_json::json;
 
 use crate::harness::Fixture;
@@ -48,6 +49,46 @@ fn a_readonly_root() {
     let ended = fixture.run();
     assert_eq!(ended.stdout, "ok\n");
     assert!(ended.stderr.contains("Read-only file system"), "{ended:?}");
+}
+
+/// An image whose links lead outside shows what they lead to inside, and otherwise nothing. The daemon refuses most of
+/// these before, but nothing here relies on that.
+#[test]
+fn parts_of_images_are_confined_to_them() {
+    let fixture = |sub_path: &str| {
+        let mut fixture = Fixture::new("cat /image/file; touch /image/new");
+        let layers = ["above", "below"].map(|name| fixture.dir.path().join(name)).to_vec();
+        let (above, below) = (&layers[0], &layers[1]);
+        for directory in [above.join("in/deep"), below.join("in"), below.join("tmp")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(below.join("in/file"), "inside\n").unwrap();
+        // The host has it, and the image has not.
+        for (link, target) in [("host", "/etc"), ("up", "../../../../../../../etc"), ("proc", "/proc/self/root/etc")] {
+            symlink(target, above.join(link)).unwrap();
+        }
+        symlink("/../../in", above.join("absolute")).unwrap();
+        symlink("../../../in", above.join("in/deep/relative")).unwrap();
+        fixture.images = vec![ImageMount { layers, sub_path: Some(sub_path.into()) }];
+        fixture.mount("/image", "bind", &image_source(0), &["rbind", "rprivate", "ro", "nodev"]);
+        fixture
+    };
+    let is_seen = |fixture: &Fixture| {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.contains(fixture.dir.path().to_str().unwrap())
+    };
+    for part in ["in", "absolute", "in/deep/relative", "../../in", "/in", "in/deep/../../../../in/"] {
+        let fixture = fixture(part);
+        let ended = fixture.run();
+        assert!(!is_seen(&fixture), "{part}");
+        assert_eq!(ended.stdout, "inside\n", "{part}: {ended:?}");
+        assert!(ended.stderr.contains("Read-only file system"), "{part}: {ended:?}");
+    }
+    for part in ["host", "up", "proc", "../etc", "/etc", "missing", "in/file"] {
+        let fixture = fixture(part);
+        let error = fixture.error().to_string();
+        assert!(!is_seen(&fixture) && error.contains("mount an image") && error.contains(part), "{part}: {error}");
+    }
 }
 
 /// Directories and files are mounted, with what is mounted below them, read-only at any depth if asked.

@@ -155,6 +155,7 @@ impl Pod {
                 work: dir.join("work"),
                 directories: Vec::new(),
             },
+            images: Vec::new(),
             seccomp: false,
             launcher: Launcher::BuiltIn,
             stdin: false,

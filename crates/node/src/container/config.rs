@@ -16,7 +16,7 @@ mod mounts;
 mod security;
 
 pub use mount_options::MountOption;
-pub use mounts::{Device, Mount, MountAccess, Propagation};
+pub use mounts::{Device, ImageSource, Mount, MountAccess, Propagation, Source};
 pub use security::{RunAs, Security};
 
 /// A container as asked for.

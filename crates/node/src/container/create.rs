@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxSeccomp, Spec};
 
 use super::admit::admit;
 use super::config::ContainerConfig;
-use super::{Container, Operation, Resolved, State, remove, spec_path};
+use super::{Container, Operation, Resolved, State, image_mounts, remove, spec_path};
 use crate::error::{Error, Result};
 use crate::node::{Handler, Node};
 use crate::pod::admit::Admission;
@@ -59,15 +59,18 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
     let ready = pod.ready().ok_or_else(|| not_ready(pod))?;
     let image = image(node, config)?;
     let user = resolve_user(node, config, &image).await?;
+    let mounted = image_mounts::find(node, &pod.config, config).await?;
     let directory = node.container_directory(container.id());
     record::make_directory(&directory)?;
-    node.images.prepare_snapshot(container.id(), &image, pod.config.security.namespaces.users.as_ref()).await?;
+    let users = pod.config.security.namespaces.users.as_ref();
+    node.images.prepare_snapshot(container.id(), &image, users, &mounted).await?;
     let resolved = Resolved {
         image_id: image.id.clone(),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
         user,
         stop_signal: spec::stop_signal(config, &image.config)?,
         volumes: spec::image_volumes(config, &image.config)?,
+        mounted_images: mounted.iter().map(|image| image.id.clone()).collect(),
     };
     let claims = match node.handler(&pod.handler)? {
         Handler::External { name, binary } => Some((node.probes.external(&name, &binary).await, binary)),

@@ -10,7 +10,7 @@ use corten_monitor::protocol::{Launch, Launcher, OverlayRoot};
 use oci_spec::runtime::Spec;
 
 use super::config::Stdin;
-use super::{Container, spec_path};
+use super::{Container, image_mounts, spec_path};
 use crate::error::{Error, Result};
 use crate::node::{Handler, Node};
 use crate::{record, seccomp};
@@ -32,6 +32,7 @@ pub fn launch(node: &Node, container: &Container) -> Result<Launch> {
             work: snapshot.work,
             directories: container.resolved().map(|resolved| resolved.volumes.clone()).unwrap_or_default(),
         },
+        images: image_mounts::plan(container.config(), snapshot.mounted),
         launcher,
         stdin: container.config().stdin != Stdin::Null,
         log: container.log_file(),

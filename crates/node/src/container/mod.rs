@@ -15,6 +15,7 @@ pub mod config;
 pub mod create;
 pub mod exec;
 pub mod exits;
+pub mod image_mounts;
 pub mod launch;
 pub mod log;
 pub mod process;
@@ -104,6 +105,9 @@ pub struct Resolved {
     /// The volumes that its image declares and nothing is mounted on: directories of the writable layer.
     #[serde(default)]
     pub volumes: Vec<PathBuf>,
+    /// The ids of the images that its mounts show, in their order.
+    #[serde(default)]
+    pub mounted_images: Vec<String>,
 }
 
 /// A container's state.

@@ -6,8 +6,10 @@ use corten_cri::v1;
 use v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 
 use super::security_message::id_mappings;
-use crate::container::config::{ContainerMetadata, ImageSpec, Mount, MountAccess, Propagation};
-use crate::container::{Container, State};
+use crate::container::config::{
+    ContainerConfig, ContainerMetadata, ImageSpec, Mount, MountAccess, Propagation, Source,
+};
+use crate::container::{Container, Resolved, State};
 use crate::spec;
 
 /// The container in a list; `None` while it is being created.
@@ -48,7 +50,7 @@ pub fn status(container: &Container) -> Option<v1::ContainerStatus> {
         message: ended.map_or("", |ended| &ended.message).into(),
         labels: config.labels.clone(),
         annotations: config.annotations.clone(),
-        mounts: config.mounts.iter().map(mount).collect(),
+        mounts: mounts(config, resolved),
         log_path: container.log_file().map(|path| text(&path)).unwrap_or_default(),
         resources: Some(resources(container)),
         image_id: resolved.image_id.clone(),
@@ -104,9 +106,15 @@ pub fn mount(mount: &Mount) -> v1::Mount {
         Propagation::HostToContainer => v1::MountPropagation::PropagationHostToContainer,
         Propagation::Bidirectional => v1::MountPropagation::PropagationBidirectional,
     };
+    let (host_path, image, sub_path) = match &mount.source {
+        Source::Host(path) => (text(path), None, None),
+        Source::Image(source) => (String::new(), Some(image(&source.spec)), source.sub_path.as_deref()),
+    };
     v1::Mount {
         container_path: text(&mount.container_path),
-        host_path: text(&mount.host_path),
+        host_path,
+        image,
+        image_sub_path: sub_path.map(text).unwrap_or_default(),
         readonly: mount.access != MountAccess::ReadWrite,
         recursive_read_only: mount.access == MountAccess::RecursiveReadOnly,
         selinux_relabel: mount.selinux_relabel,
@@ -114,8 +122,20 @@ pub fn mount(mount: &Mount) -> v1::Mount {
         uid_mappings: mount.users.as_ref().map(|users| id_mappings(&users.uids)).unwrap_or_default(),
         gid_mappings: mount.users.as_ref().map(|users| id_mappings(&users.gids)).unwrap_or_default(),
         mount_options: mount.options.iter().map(|option| option.name().to_owned()).collect(),
-        ..Default::default()
     }
+}
+
+/// The mounts with what they show: an image by its id, as it was pulled (KEP-5365).
+fn mounts(config: &ContainerConfig, resolved: &Resolved) -> Vec<v1::Mount> {
+    let mut ids = resolved.mounted_images.iter();
+    let told = |wanted: &Mount| {
+        let mut message = mount(wanted);
+        if let Some((image, id)) = message.image.as_mut().and_then(|image| Some((image, ids.next()?))) {
+            image.image_ref.clone_from(id);
+        }
+        message
+    };
+    config.mounts.iter().map(told).collect()
 }
 
 fn resources(container: &Container) -> v1::ContainerResources {

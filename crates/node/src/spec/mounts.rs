@@ -77,20 +77,21 @@ fn pod_mounts(input: &SpecInput<'_>) -> Vec<Mount> {
 
 fn requested<'a>(input: &SpecInput<'a>) -> impl Iterator<Item = Mount> + use<'a> {
     input.config.mounts.iter().zip(&input.sources.mounts).map(|(wanted, source)| {
-        let propagation = match wanted.propagation {
+        let propagation = match wanted.travels() {
             Propagation::Private => "rprivate",
             Propagation::HostToContainer => "rslave",
             Propagation::Bidirectional => "rshared",
         };
-        let access = match wanted.access {
-            MountAccess::ReadWrite => "rw",
-            MountAccess::ReadOnly => "ro",
-            MountAccess::RecursiveReadOnly => "rro",
+        let access = match (wanted.access, wanted.image()) {
+            (MountAccess::ReadWrite, _) => "rw",
+            (MountAccess::RecursiveReadOnly, None) => "rro",
+            (MountAccess::ReadOnly, _) | (MountAccess::RecursiveReadOnly, Some(_)) => "ro",
         };
         let own = ["rbind", propagation, access].into_iter();
         let options: Vec<&str> = own.chain(wanted.options.iter().map(|option| option.name())).collect();
         let mut mount = mount(&wanted.container_path, "bind", source, &options);
-        if let Some(mappings) = &wanted.users {
+        // Those of an image are mapped as the container's root is.
+        if let (Some(mappings), None) = (&wanted.users, wanted.image()) {
             mount.set_uid_mappings(Some(ranges(&mappings.uids))).set_gid_mappings(Some(ranges(&mappings.gids)));
         }
         mount
@@ -99,7 +100,7 @@ fn requested<'a>(input: &SpecInput<'a>) -> impl Iterator<Item = Mount> + use<'a>
 
 /// The propagation of the container's root: what the most open of its mounts needs.
 pub(super) fn root_propagation(config: &ContainerConfig) -> Option<String> {
-    let any = |propagation: Propagation| config.mounts.iter().any(|mount| mount.propagation == propagation);
+    let any = |propagation: Propagation| config.mounts.iter().any(|mount| mount.travels() == propagation);
     match (any(Propagation::Bidirectional), any(Propagation::HostToContainer)) {
         (true, _) => Some("rshared".to_owned()),
         (false, true) => Some("rslave".to_owned()),

@@ -6,17 +6,18 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corten_host::selinux;
+use corten_monitor::protocol::image_source;
 
 use super::HostDevice;
 use super::devices;
 use crate::check;
-use crate::container::config::{ContainerConfig, Mount, Propagation};
+use crate::container::config::{ContainerConfig, Mount, Propagation, Source};
 use crate::error::{Error, Result};
 
 /// What a container's mounts and devices come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// For each mount of the config, in order, its source without symbolic links.
+    /// For each mount of the config, in order, its source without symbolic links, or what stands for its image.
     pub mounts: Vec<PathBuf>,
     /// The devices; for a privileged container all of the node's.
     pub devices: Vec<HostDevice>,
@@ -28,17 +29,26 @@ pub struct Sources {
 /// # Errors
 /// [`Error::Invalid`] naming the mount or device that cannot be found, made or shared.
 pub fn prepare_sources(config: &ContainerConfig) -> Result<Sources> {
-    let table = match config.mounts.iter().any(|mount| mount.propagation != Propagation::Private) {
+    let table = match config.mounts.iter().any(|mount| mount.travels() != Propagation::Private) {
         true => fs::read_to_string("/proc/self/mountinfo")
             .map_err(|error| Error::node("read /proc/self/mountinfo", error))?,
         false => String::new(),
     };
     let mut mounts = Vec::with_capacity(config.mounts.len());
+    let mut images = 0;
     for (index, mount) in config.mounts.iter().enumerate() {
         let field = format!("config.mounts[{index}].host_path");
-        let source = find_or_make(&field, &mount.host_path)?;
-        check_propagation(&field, mount, &source, &table)?;
-        mounts.push(source);
+        mounts.push(match &mount.source {
+            Source::Host(path) => {
+                let source = find_or_make(&field, path)?;
+                check_propagation(&field, mount, &source, &table)?;
+                source
+            }
+            Source::Image(_) => {
+                images += 1;
+                image_source(images - 1)
+            }
+        });
     }
     let devices = match config.security.privileged {
         true => devices::all_and(&config.devices)?,
@@ -48,14 +58,14 @@ pub fn prepare_sources(config: &ContainerConfig) -> Result<Sources> {
 }
 
 /// Gives the sources of mounts that ask for it the SELinux label of the container's files; without one there is nothing
-/// to do.
+/// to do. Images are everybody's, and are left as they are.
 ///
 /// # Errors
 /// [`Error::Invalid`] naming the mount whose source must not be labelled, or cannot be.
 pub fn relabel_sources(config: &ContainerConfig, sources: &Sources, label: Option<&str>) -> Result<()> {
     let Some(label) = label else { return Ok(()) };
     let mounts = config.mounts.iter().zip(&sources.mounts).enumerate();
-    for (index, (_, source)) in mounts.filter(|(_, (mount, _))| mount.selinux_relabel) {
+    for (index, (_, source)) in mounts.filter(|(_, (mount, _))| mount.selinux_relabel && mount.image().is_none()) {
         selinux::relabel(source, label).map_err(|error| {
             let field = format!("config.mounts[{index}].selinux_relabel");
             check::invalid(&field, "true", error.to_string())
@@ -174,7 +184,7 @@ mod tests {
     fn mount(host_path: &Path, propagation: Propagation) -> Mount {
         Mount {
             container_path: "/m".into(),
-            host_path: host_path.to_path_buf(),
+            source: Source::Host(host_path.to_path_buf()),
             access: MountAccess::ReadWrite,
             propagation,
             selinux_relabel: false,

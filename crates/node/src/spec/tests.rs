@@ -8,7 +8,7 @@ use oci_spec::image::Config;
 use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceType, LinuxNamespaceType, Mount, Process};
 
 use super::*;
-use crate::container::config::{self, MountAccess, MountOption, Propagation};
+use crate::container::config::{self, ImageSource, ImageSpec, MountAccess, MountOption, Propagation, Source};
 use crate::resources::{HugepageLimit, Resources};
 use crate::security::{NamespaceOptions, PidNamespace, PodNamespace, SecurityProfile, Selinux};
 
@@ -82,7 +82,10 @@ impl World {
         image.set_config(Some(self.image.clone()));
         let netns = Path::new("/run/netns/x");
         let mut sources = self.sources.clone();
-        sources.mounts.extend(self.config.mounts.iter().map(|mount| mount.host_path.clone()));
+        sources.mounts.extend(self.config.mounts.iter().map(|mount| match &mount.source {
+            Source::Host(path) => path.clone(),
+            Source::Image(_) => "corten:image/0".into(),
+        }));
         build(&SpecInput {
             id: "c1",
             pod_id: "p1",
@@ -166,7 +169,7 @@ fn bind(at: &str, source: &str) -> config::Mount {
     config::Mount {
         users: None,
         container_path: at.into(),
-        host_path: source.into(),
+        source: Source::Host(source.into()),
         access: MountAccess::ReadWrite,
         propagation: Propagation::Private,
         selinux_relabel: false,
@@ -396,6 +399,24 @@ fn access_and_propagation_become_options() {
         vec![config::Mount { options: vec![MountOption::NoExec, MountOption::NoATime], ..bind("/m", "/h") }];
     let expected = words(&["rbind", "rprivate", "rw", "noexec", "noatime"]);
     assert_eq!(w.mount_at("/m").options().clone().unwrap(), expected);
+}
+
+#[test]
+fn an_image_is_mounted_read_only_and_by_itself() {
+    let mut w = world();
+    let spec = ImageSpec { image: "data".into(), ..Default::default() };
+    w.config.mounts = vec![config::Mount {
+        source: Source::Image(ImageSource { spec, sub_path: None }),
+        access: MountAccess::RecursiveReadOnly,
+        propagation: Propagation::HostToContainer,
+        users: users(65536),
+        options: vec![MountOption::NoSuid],
+        ..bind("/m", "")
+    }];
+    let mount = w.mount_at("/m");
+    assert_eq!(mount.source().as_deref(), Some(Path::new("corten:image/0")));
+    assert_eq!(mount.options().clone().unwrap(), words(&["rbind", "rprivate", "ro", "nosuid"]));
+    assert_eq!((mount.uid_mappings(), w.linux().rootfs_propagation()), (&None, &None));
 }
 
 #[test]

@@ -54,8 +54,6 @@ pub enum Why {
     DeviceInterface,
     /// It waits for its own work: checkpoints.
     Checkpoints,
-    /// It waits for its own work: image volumes.
-    ImageVolumes,
 }
 
 impl Why {
@@ -64,7 +62,6 @@ impl Why {
         match self {
             Self::Windows => "for Windows nodes; one that is not empty fails with `InvalidArgument`",
             Self::DeviceInterface => "devices of the Container Device Interface come later; `Unimplemented` until then",
-            Self::ImageVolumes => "image volumes come later; `Unimplemented` until then",
             Self::Checkpoints => "checkpoints come later; `Unimplemented` until then",
         }
     }

@@ -1,4 +1,4 @@
-//! What of the node a container gets: files, directories and devices.
+//! What of the node a container gets: files, directories, images and devices.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,20 @@ use corten_cri::v1;
 use corten_host::user_namespace::Mappings;
 use serde::{Deserialize, Serialize};
 
+use super::ImageSpec;
 use super::mount_options::MountOption;
 use crate::check;
 use crate::error::Result;
 use crate::security;
 
-/// A file or directory of the node, mounted in a container.
+/// A file or directory of the node, or an image, mounted in a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Where in the container; absolute and without `..`.
     pub container_path: PathBuf,
-    /// What of the node; absolute and without `..`.
-    pub host_path: PathBuf,
+    /// What of the node.
+    #[serde(flatten)]
+    pub source: Source,
     /// Whether it can be written to.
     #[serde(default)]
     pub access: MountAccess,
@@ -33,6 +35,27 @@ pub struct Mount {
     /// What else holds for the mount itself, each once; not for mounts below it.
     #[serde(default)]
     pub options: Vec<MountOption>,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// A file or directory: absolute and without `..`.
+    #[serde(rename = "host_path")]
+    Host(PathBuf),
+    /// An image's root file system (KEP-4639), which is read-only.
+    #[serde(rename = "image")]
+    Image(ImageSource),
+}
+
+/// An image that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSource {
+    /// The image.
+    pub spec: ImageSpec,
+    /// The directory of it that is shown, relative and without `..`; `None` for its root.
+    #[serde(default)]
+    pub sub_path: Option<PathBuf>,
 }
 
 /// Whether a mount can be written to.
@@ -86,9 +109,6 @@ impl Mount {
             mount_options,
         } = mount;
         let name = |name: &str| format!("{field}.{name}");
-        if image.is_some_and(|image| image != v1::ImageSpec::default()) || !image_sub_path.is_empty() {
-            return Err(check::unsupported(&name("image"), "image volumes are not supported"));
-        }
         let users = match uid_mappings.is_empty() && gid_mappings.is_empty() {
             true => None,
             false => {
@@ -102,8 +122,61 @@ impl Mount {
         let propagation = Propagation::from_cri(&name("propagation"), propagation)?;
         let access = MountAccess::from_cri(&name("recursive_read_only"), readonly, recursive_read_only, propagation)?;
         let options = MountOption::from_cri(&name("mount_options"), mount_options)?;
-        let host_path = check::host_path(&name("host_path"), host_path)?;
-        Ok(Self { container_path, host_path, access, propagation, selinux_relabel, users, options })
+        let image = image.filter(|image| *image != v1::ImageSpec::default());
+        let source = match image {
+            Some(image) => Source::image(field, image, image_sub_path, &host_path)?,
+            None if !image_sub_path.is_empty() => {
+                return Err(check::invalid(&name("image_sub_path"), &image_sub_path, "must not be set without image"));
+            }
+            None => Source::Host(check::host_path(&name("host_path"), host_path)?),
+        };
+        let mount = Self { container_path, source, access, propagation, selinux_relabel, users, options };
+        mount.check_image(field)?;
+        Ok(mount)
+    }
+
+    /// The image that it shows, if it does.
+    pub fn image(&self) -> Option<&ImageSource> {
+        match &self.source {
+            Source::Host(_) => None,
+            Source::Image(image) => Some(image),
+        }
+    }
+
+    /// How mounts below it travel; an image is nobody else's, and has none.
+    pub fn travels(&self) -> Propagation {
+        match self.source {
+            Source::Host(_) => self.propagation,
+            Source::Image(_) => Propagation::Private,
+        }
+    }
+
+    fn check_image(&self, field: &str) -> Result<()> {
+        let refused = |name: &str, value: &str, why: &str| Err(check::invalid(&format!("{field}.{name}"), value, why));
+        match (&self.source, self.access, self.propagation) {
+            (Source::Host(_), ..) => Ok(()),
+            (Source::Image(_), MountAccess::ReadWrite, _) => {
+                refused("readonly", "false", "must be set: images are read-only")
+            }
+            (Source::Image(_), _, Propagation::Bidirectional) => {
+                refused("propagation", "PROPAGATION_BIDIRECTIONAL", "an image has nobody on the node to propagate to")
+            }
+            (Source::Image(_), ..) => Ok(()),
+        }
+    }
+}
+
+impl Source {
+    fn image(field: &str, image: v1::ImageSpec, sub_path: String, host_path: &str) -> Result<Self> {
+        if !host_path.is_empty() {
+            return Err(check::invalid(&format!("{field}.host_path"), host_path, "must not be set with image"));
+        }
+        let spec = ImageSpec::from_cri(&format!("{field}.image"), Some(image))?;
+        let sub_path = match sub_path.as_str() {
+            "" | "." => None,
+            _ => Some(check::relative_path(&format!("{field}.image_sub_path"), sub_path)?),
+        };
+        Ok(Self::Image(ImageSource { spec, sub_path }))
     }
 }
 

@@ -128,9 +128,9 @@ fn everything_said_is_kept() {
     let got = ContainerConfig::from_cri(message).unwrap();
     assert_eq!(got.working_dir.as_deref(), Some(Path::new("/b")));
     assert_eq!(got.envs, [("A".to_owned(), "é=1".to_owned())]);
-    let mounts: Vec<_> =
-        got.mounts.iter().map(|m| (m.container_path.as_path(), m.host_path.as_path(), m.access)).collect();
-    assert_eq!(mounts, [(Path::new("/m/x"), Path::new("/h/x"), MountAccess::RecursiveReadOnly)]);
+    let mounts: Vec<_> = got.mounts.iter().map(|m| (m.container_path.as_path(), m.source.clone(), m.access)).collect();
+    let source = Source::Host("/h/x".into());
+    assert_eq!(mounts, [(Path::new("/m/x"), source, MountAccess::RecursiveReadOnly)]);
     assert_eq!(got.mounts[0].options, [MountOption::NoSuid, MountOption::NoExec]);
     assert!(got.devices.iter().all(|device| device.container_path == Path::new("/dev/kvm")));
     assert_eq!((got.stdin, got.stop_signal.as_ref().map(StopSignal::name)), (Stdin::Once, Some("SIGRTMIN+3")));
@@ -270,15 +270,10 @@ fn mapped_mounts_have_users_and_groups() {
 
 #[test]
 fn what_is_not_done_yet_is_refused_when_asked_for() {
-    let image = || Some(v1::ImageSpec { image: "data".into(), ..Default::default() });
-    let cases = [
-        (
-            "config.CDI_devices \"vendor.com/gpu=0\"",
-            with(|c| c.cdi_devices = vec![v1::CdiDevice { name: "vendor.com/gpu=0".into() }]),
-        ),
-        ("config.mounts[0].image", mount(|m| m.image = image())),
-        ("config.mounts[0].image", mount(|m| m.image_sub_path = "x".into())),
-    ];
+    let cases = [(
+        "config.CDI_devices \"vendor.com/gpu=0\"",
+        with(|c| c.cdi_devices = vec![v1::CdiDevice { name: "vendor.com/gpu=0".into() }]),
+    )];
     for (field, message) in cases {
         let error = ContainerConfig::from_cri(message).unwrap_err();
         assert!(matches!(error, Error::Unsupported(_)), "{error}");
@@ -333,4 +328,46 @@ fn mount_options_that_allow_more_or_contradict_are_refused() {
         let expected = format!("invalid config.mounts[0].mount_options[{at}] {:?}: ", options[at]);
         assert!(error.starts_with(&expected) && error.contains(why), "{error}");
     }
+}
+
+fn image(change: impl FnOnce(&mut v1::Mount)) -> v1::ContainerConfig {
+    mount(|m| {
+        m.host_path.clear();
+        m.readonly = true;
+        m.image = Some(v1::ImageSpec { image: "data".into(), ..Default::default() });
+        change(m);
+    })
+}
+
+#[test]
+fn images_are_mounted_read_only_with_a_part_of_them_if_asked() {
+    for (asked, sub_path) in [("", None), (".", None), ("a", Some("a")), ("./a//b/", Some("a/b"))] {
+        let got = ContainerConfig::from_cri(image(|m| m.image_sub_path = asked.into())).unwrap();
+        let found = got.mounts[0].image().unwrap();
+        assert_eq!((found.spec.image.as_str(), found.sub_path.as_deref()), ("data", sub_path.map(Path::new)));
+        let record = serde_json::to_string(&got).unwrap();
+        assert_eq!(serde_json::from_str::<ContainerConfig>(&record).unwrap(), got);
+    }
+    let cases = [
+        ("readonly", image(|m| m.readonly = false)),
+        ("host_path", image(|m| m.host_path = "/h".into())),
+        ("propagation", image(|m| m.propagation = v1::MountPropagation::PropagationBidirectional.into())),
+        ("image.image", image(|m| m.image.as_mut().unwrap().image.clear())),
+        ("image_sub_path", image(|m| m.image_sub_path = "../a".into())),
+        ("image_sub_path", image(|m| m.image_sub_path = "/a".into())),
+        ("image_sub_path", mount(|m| m.image_sub_path = "a".into())),
+    ];
+    for (field, mut message) in cases {
+        if field == "image.image" {
+            message.mounts[0].image.as_mut().unwrap().image_ref = "x".into();
+        }
+        let error = ContainerConfig::from_cri(message).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("invalid config.mounts[0].{field} ")), "{field}: {error}");
+    }
+}
+
+#[test]
+fn a_mount_that_was_recorded_before_there_were_images_is_read() {
+    let mount: Mount = serde_json::from_str(r#"{"container_path": "/m", "host_path": "/h"}"#).unwrap();
+    assert_eq!(mount.source, Source::Host("/h".into()));
 }

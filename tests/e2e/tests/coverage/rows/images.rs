@@ -19,9 +19,17 @@ pub const ROWS: &[Message] = &[
             ),
             done(&["user_specified_image"], &["effects::what_is_said_is_given_back_whole"]),
             noted(
-                &["annotations", "image_ref"],
+                &["annotations"],
                 "said of a container's image, and given back",
                 &["effects::what_is_said_is_given_back_whole"],
+            ),
+            noted(
+                &["image_ref"],
+                "said of a container's image, and given back; of an image volume what it is by",
+                &[
+                    "effects::what_is_said_is_given_back_whole",
+                    "image_volumes::an_image_is_seen_whole_and_cannot_be_written",
+                ],
             ),
             noted(
                 &["runtime_handler"],

@@ -30,12 +30,30 @@ pub const ROWS: &[Message] = &[
                 ],
             ),
             done(&["recursive_read_only"], &["effects::a_mount_is_read_only_with_or_without_what_is_below_it"]),
-            refused(
-                &["image", "image_sub_path"],
-                Why::ImageVolumes,
-                &["crates/node/src/container/config/tests.rs::what_is_not_done_yet_is_refused_when_asked_for"],
+            done(
+                &["image"],
+                &[
+                    "image_volumes::an_image_is_seen_whole_and_cannot_be_written",
+                    "image_volumes::an_image_stays_while_a_container_has_it",
+                    "image_volumes::in_a_user_namespace_its_files_have_their_owners",
+                    "image_volumes::what_cannot_be_mounted_is_refused_and_leaves_nothing",
+                ],
             ),
-            done(&["mount_options"], &["containers::mount_options_hold_for_their_mount"]),
+            done(
+                &["image_sub_path"],
+                &[
+                    "image_volumes::a_part_of_an_image_is_seen_and_nothing_outside_of_it",
+                    "image_volumes::what_cannot_be_mounted_is_refused_and_leaves_nothing",
+                    "crates/monitor/tests/launcher/mounts.rs::parts_of_images_are_confined_to_them",
+                ],
+            ),
+            done(
+                &["mount_options"],
+                &[
+                    "containers::mount_options_hold_for_their_mount",
+                    "image_volumes::an_image_is_seen_whole_and_cannot_be_written",
+                ],
+            ),
         ],
     ),
     message(
