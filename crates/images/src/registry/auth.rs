@@ -40,6 +40,27 @@ pub(super) enum Credentials {
 }
 
 impl Auth {
+    /// Whether the parts are what they are to be: the field and why not. Nothing of them is repeated, as they are secrets.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !self.password.is_empty() && self.username.is_empty() {
+            return Err(("password", "must not be set without username"));
+        }
+        if !self.auth.is_empty() && !self.packed().is_some_and(|plain| plain.contains(':')) {
+            return Err(("auth", "is not base64 of user:password"));
+        }
+        match self.registry_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(()),
+            false => Err(("registry_token", "has characters that no token has")),
+        }
+    }
+
+    /// What `auth` says.
+    fn packed(&self) -> Option<String> {
+        let plain = String::from_utf8(BASE64_STANDARD.decode(self.auth.trim()).ok()?).ok()?;
+        // Some tools pad with NUL bytes.
+        Some(plain.trim_end_matches('\0').to_owned())
+    }
+
     /// What may be shown to `host`, if anything.
     pub(super) fn credentials(&self, host: &str, reference: &Reference) -> Option<Credentials> {
         if !self.server_address.is_empty() {
@@ -55,12 +76,7 @@ impl Auth {
             .map(Credentials::RegistryToken)
             .or_else(|| present(&self.identity_token).map(Credentials::IdentityToken))
             .or_else(|| present(&self.username).map(|user| basic(format!("{user}:{}", self.password))))
-            .or_else(|| {
-                // Some tools pad with NUL bytes.
-                let decoded = BASE64_STANDARD.decode(present(&self.auth)?.trim()).ok()?;
-                let plain = String::from_utf8(decoded).ok()?;
-                Some(basic(plain.trim_end_matches('\0').to_owned()))
-            })
+            .or_else(|| present(&self.auth).and_then(|_| self.packed()).map(basic))
     }
 }
 
@@ -224,6 +240,24 @@ mod tests {
             Auth { username: "u".into(), server_address: "https://index.docker.io/v1/".into(), ..Auth::default() };
         assert!(shown(&hub, "registry-1.docker.io", "busybox").is_some());
         assert!(shown(&hub, "mirror.example", "busybox").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_credentials_is_told_by_field() {
+        let packed = |plain: &str| Auth { auth: BASE64_STANDARD.encode(plain), ..Auth::default() };
+        for good in
+            [Auth::default(), packed("u:p"), packed("u:p\0\0"), Auth { username: "u".into(), ..Auth::default() }]
+        {
+            assert_eq!(good.check(), Ok(()));
+        }
+        for (bad, field) in [
+            (packed("nobody"), "auth"),
+            (Auth { auth: "?".into(), ..Auth::default() }, "auth"),
+            (Auth { password: "p".into(), ..Auth::default() }, "password"),
+            (Auth { registry_token: "a\nb".into(), ..Auth::default() }, "registry_token"),
+        ] {
+            assert_eq!(bad.check().unwrap_err().0, field);
+        }
     }
 
     #[test]
