@@ -89,10 +89,16 @@ fn status_and_list_tell_tags_digests_size_and_user() {
         assert_eq!(image.id, built.id());
         assert_eq!((image.repo_tags, image.repo_digests), (vec![reference.clone()], vec![by_digest.clone()]));
         assert!(image.size > 100_000, "{}", image.size);
-        assert_eq!(image.uid.unwrap().value, 1000);
+        assert_eq!((image.uid.unwrap().value, image.username.as_str()), (1000, ""));
         for name in [&pulled, &by_digest, &built.id(), &built.id()[..20].to_owned(), &built.id()[7..].to_owned()] {
             assert_eq!(lab.cri.image(name).await.unwrap().map(|image| image.id), Some(built.id()), "{name}");
         }
+        let mut settings = image::busybox_config();
+        settings["User"] = json!("alice");
+        let named = lab.image("named", &above_busybox(vec![]).config(settings).build()).await;
+        let named = lab.cri.image(&named).await.unwrap().unwrap();
+        assert_eq!((named.uid, named.username.as_str(), named.pinned), (None, "alice", false));
+        lab.cri.remove_image(&named.id).await.unwrap();
         let second = lab.registry.push("told", "2", &built).await;
         lab.cri.pull(&second).await.unwrap();
         let listed = lab.cri.list_images().await;

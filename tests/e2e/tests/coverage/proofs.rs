@@ -17,6 +17,7 @@ pub fn missing(proof: &str) -> Option<String> {
         true => repository(place),
         false => repository(&format!("tests/e2e/tests/{}.rs", place.replace("::", "/"))),
     };
+    let file = if file.exists() { file } else { file.with_extension("").join("main.rs") };
     let Ok(text) = fs::read_to_string(&file) else { return Some(format!("{proof}: there is no {}", file.display())) };
     match is_test(&text, function) {
         true => None,

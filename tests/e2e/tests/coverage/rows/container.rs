@@ -63,8 +63,14 @@ pub const ROWS: &[Message] = &[
     message(
         "LinuxContainerConfig",
         &[
-            done(&["resources"], &["containers::limits_reach_the_cgroup"]),
-            done(&["security_context"], &["security::users_and_groups_by_number"]),
+            done(
+                &["resources"],
+                &["containers::limits_reach_the_cgroup", "differential::the_built_in_launcher_makes_what_runc_makes"],
+            ),
+            done(
+                &["security_context"],
+                &["security::users_and_groups_by_number", "differential::the_built_in_launcher_makes_what_runc_makes"],
+            ),
         ],
     ),
     message("StartContainerRequest", &[done(ALL, LIFE)]),

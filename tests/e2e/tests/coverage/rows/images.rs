@@ -46,8 +46,7 @@ pub const ROWS: &[Message] = &[
     message(
         "Image",
         &[
-            done(&["id", "repo_tags", "repo_digests", "size", "uid"], TOLD),
-            done(&["username"], &["crates/node/src/rpc/image_message.rs::a_users_number_or_name_is_told"]),
+            done(&["id", "repo_tags", "repo_digests", "size", "uid", "username"], TOLD),
             without_meaning(&["spec"], "would be annotations of the image's manifest, which are not kept"),
             without_meaning(
                 &["pinned"],
@@ -61,7 +60,7 @@ pub const ROWS: &[Message] = &[
         "PullImageRequest",
         &[
             done(&["image"], &["images::every_format_and_compression_is_pulled_and_runs"]),
-            done(&["auth"], &["crates/images/src/registry/auth.rs::credentials_come_in_every_form_of_the_cri"]),
+            done(&["auth"], &["credentials::a_registry_is_shown_what_the_request_says_and_another_nothing"]),
             without_meaning(&["sandbox_config"], "makes no difference: there is one image store for all pods"),
         ],
     ),
@@ -71,9 +70,15 @@ pub const ROWS: &[Message] = &[
         &[
             done(
                 &["username", "password", "auth", "identity_token", "registry_token"],
-                &["crates/images/src/registry/auth.rs::credentials_come_in_every_form_of_the_cri"],
+                &["credentials::a_registry_is_shown_what_the_request_says_and_another_nothing"],
             ),
-            done(&["server_address"], &["crates/images/src/registry/auth.rs::only_the_named_server_sees_them"]),
+            done(
+                &["server_address"],
+                &[
+                    "credentials::a_registry_is_shown_what_the_request_says_and_another_nothing",
+                    "crates/images/src/registry/auth.rs::only_the_named_server_sees_them",
+                ],
+            ),
         ],
     ),
     message("RemoveImageRequest", &[done(ALL, &["images::a_removed_image_is_gone_with_its_layers"])]),

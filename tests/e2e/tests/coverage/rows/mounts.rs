@@ -18,10 +18,19 @@ pub const ROWS: &[Message] = &[
             done(&["readonly"], &["containers::mounts_are_there_and_read_only_if_asked"]),
             noted(
                 &["selinux_relabel"],
-                "without SELinux there are no labels to set",
-                &["effects::what_the_kernel_lacks_is_refused_by_field"],
+                "where the kernel has SELinux; elsewhere there are no labels to set",
+                &[
+                    "effects::what_the_kernel_lacks_is_refused_by_field",
+                    "crates/node/src/spec/sources.rs::sources_that_ask_for_it_are_labelled",
+                ],
             ),
-            done(&["propagation"], &["effects::mounts_travel_as_asked"]),
+            done(
+                &["propagation"],
+                &[
+                    "effects::mounts_travel_as_asked",
+                    "containers::mounts_propagate_from_and_to_a_directory_of_the_nodes_root",
+                ],
+            ),
             done(
                 &["uidMappings", "gidMappings"],
                 &[

@@ -25,7 +25,7 @@ pub const ROWS: &[Message] = &[
                 "`Unimplemented` where the kernel has no SELinux",
                 &[
                     "effects::what_the_kernel_lacks_is_refused_by_field",
-                    "crates/node/src/spec/tests.rs::selinux_is_refused_where_there_is_none_or_half_a_label",
+                    "crates/node/src/spec/tests.rs::selinux_is_refused_where_there_is_none_and_completed_by_the_policy_where_there_is",
                 ],
             ),
             done(&["run_as_user", "run_as_group", "supplemental_groups"], BY_NUMBER),
@@ -114,7 +114,7 @@ pub const ROWS: &[Message] = &[
             "`Unimplemented` where the kernel has no SELinux",
             &[
                 "effects::what_the_kernel_lacks_is_refused_by_field",
-                "crates/node/src/spec/tests.rs::selinux_is_refused_where_there_is_none_or_half_a_label",
+                "crates/node/src/spec/tests.rs::selinux_is_refused_where_there_is_none_and_completed_by_the_policy_where_there_is",
             ],
         )],
     ),
