@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::errors::{Blame, container, node, refused};
 use super::nodes::Nodes;
-use super::resolve::{Confined, Kind};
+use super::resolve::{self, Confined, Kind};
 use crate::protocol::CallError;
 
 /// The devices that every container has (OCI runtime specification, "Default Devices"), all mode 0666.
@@ -169,12 +169,16 @@ pub(crate) fn is_null(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
 }
 
-/// Mounts the terminal over `/dev/console`.
+/// Mounts the terminal over `/dev/console`. No link is followed: in a `/dev` that is a volume it could lead to a file of
+/// procfs (CVE-2025-52565).
 pub(super) fn console(root: Confined<'_>, terminal: &OwnedFd) -> Result<(), CallError> {
     let step = || "mount /dev/console".to_owned();
-    let (target, _) = root.open_or_make(Path::new("/dev/console"), Kind::File).container(step)?;
-    if FileType::from_raw_mode(fstat(&target).node(step)?.st_mode) == FileType::Directory {
-        return Err(container(step(), "it is a directory"));
+    let dev = root.open_without_links(Path::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).container(step)?;
+    let target = resolve::step(dev.as_fd(), OsStr::new("console"), Kind::File).container(step)?;
+    match FileType::from_raw_mode(fstat(&target).node(step)?.st_mode) {
+        FileType::Directory => return Err(container(step(), "it is a directory")),
+        FileType::Symlink => return Err(container(step(), "it is a symbolic link")),
+        _ => {}
     }
     let copy = mount::clone_fd(terminal.as_fd(), false).node(step)?;
     mount::attach(&copy, &target).node(step)

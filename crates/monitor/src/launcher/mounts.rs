@@ -68,9 +68,10 @@ impl Mounter<'_> {
 
     /// A filesystem of its own.
     fn filesystem(&self, kind: &str, mount: &Mount, options: &Options) -> Result<(), CallError> {
-        let (target, existed) = if matches!(kind, "proc" | "sysfs") {
-            // A link here would let an image choose which procfs its confinement is applied to.
-            let path = mount.destination();
+        let path = mount.destination();
+        let (target, existed) = if matches!(kind, "proc" | "sysfs") || path.starts_with("/dev") {
+            // A link here would let an image choose which procfs its confinement is applied to, or have its devices made
+            // in a volume, where others can exchange them.
             self.target(mount, Kind::Directory)?;
             let target = self.root.open_without_links(path, OFlags::PATH | OFlags::DIRECTORY);
             (target.container(|| format!("{}: it must be an ordinary directory", step(mount)))?, true)

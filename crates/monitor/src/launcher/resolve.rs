@@ -126,7 +126,7 @@ fn names(path: &Path) -> Vec<OsString> {
 }
 
 /// Opens a name in a directory without following it, and makes it if it is missing.
-fn step(directory: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> io::Result<OwnedFd> {
+pub(super) fn step(directory: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> io::Result<OwnedFd> {
     let open = || openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     match open() {
         Err(Errno::NOENT) => {}
