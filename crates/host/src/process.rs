@@ -170,25 +170,47 @@ pub fn set_scheduler(mut attributes: SchedulerAttributes) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
 }
 
-/// Loads a seccomp filter: the bytes of an array of `struct sock_filter`. Needs no_new_privs or CAP_SYS_ADMIN.
+/// Flags to load a seccomp filter with: the `SECCOMP_FILTER_FLAG_*` bits that [`load_seccomp`] takes.
+pub mod seccomp_flag {
+    /// For all threads of the process.
+    pub const TSYNC: u32 = 1;
+    /// What is not allowed is logged, but where the action says otherwise.
+    pub const LOG: u32 = 1 << 1;
+    /// The filter does not switch the speculative store bypass off.
+    pub const SPEC_ALLOW: u32 = 1 << 2;
+    /// All of these.
+    pub const ALL: u32 = TSYNC | LOG | SPEC_ALLOW;
+}
+
+/// Loads a seccomp filter: the bytes of an array of `struct sock_filter`. Needs no_new_privs or CAP_SYS_ADMIN. Without
+/// `flags` it is, as with other runtimes, with [`seccomp_flag::SPEC_ALLOW`] where the kernel knows that.
 ///
 /// # Errors
-/// `EINVAL` for what is not a filter, or the kernel's answer.
-pub fn load_seccomp(filter: &[u8]) -> io::Result<()> {
+/// `EINVAL` for what is not a filter or not one of [`seccomp_flag`], or the kernel's answer.
+pub fn load_seccomp(filter: &[u8], flags: Option<u32>) -> io::Result<()> {
+    let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
     let count = filter.len() / size_of::<libc::sock_filter>();
     if count == 0 || !filter.len().is_multiple_of(size_of::<libc::sock_filter>()) {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        return Err(invalid());
     }
-    let length = u16::try_from(count).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let length = u16::try_from(count).map_err(|_| invalid())?;
     let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut().cast() };
-    let load = |flags: libc::c_ulong| {
+    let load = |flags: u32| {
         // SAFETY: program describes `filter`, which outlives the call; the kernel copies byte by byte and only reads.
-        check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
+        let result =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+        match check(result)? {
+            0 => Ok(()),
+            thread => Err(io::Error::other(format!("thread {thread} has a filter of its own"))),
+        }
     };
-    // As other runtimes do: the filter alone shall not switch the speculative store bypass off.
-    match load(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => load(0).map(drop),
-        other => other.map(drop),
+    match flags {
+        Some(flags) if flags & !seccomp_flag::ALL != 0 => Err(invalid()),
+        Some(flags) => load(flags),
+        None => match load(seccomp_flag::SPEC_ALLOW) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => load(0),
+            other => other,
+        },
     }
 }
 

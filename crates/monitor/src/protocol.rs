@@ -156,6 +156,10 @@ pub struct Launch {
     pub images: Vec<ImageMount>,
     /// Whether a compiled seccomp filter comes with the request.
     pub seccomp: bool,
+    /// The `SECCOMP_FILTER_FLAG_*` bits to load it with: TSYNC, LOG, SPEC_ALLOW. `None`, as an older daemon has it, for the
+    /// runtime's choice.
+    #[serde(default)]
+    pub seccomp_flags: Option<u32>,
     /// Who launches.
     pub launcher: Launcher,
     /// Whether stdin is held open (a pipe that the monitor keeps, for attach); otherwise it is /dev/null.
@@ -232,6 +236,10 @@ pub struct Exec {
     pub terminal: bool,
     /// Whether a compiled seccomp filter comes with the request.
     pub seccomp: bool,
+    /// The `SECCOMP_FILTER_FLAG_*` bits to load it with: TSYNC, LOG, SPEC_ALLOW. `None`, as an older daemon has it, for the
+    /// runtime's choice.
+    #[serde(default)]
+    pub seccomp_flags: Option<u32>,
 }
 
 /// What the monitor says.

@@ -39,7 +39,8 @@ pub struct Setup {
     pub handler: &'static str,
     /// More lines of configuration: whole tables.
     pub extra: String,
-    /// Whether every execve of the daemon and its descendants is recorded (see [`Daemon::executed`]).
+    /// Whether every execve of the daemon and its descendants is recorded (see [`Daemon::executed`]), and every seccomp
+    /// filter that they load (see [`Daemon::filters`]).
     pub traced: bool,
 }
 
@@ -173,7 +174,18 @@ impl Daemon {
     /// `strace -D` traces from a process of its own, so the child we hold is `cortend` itself.
     fn under_strace(&self, cortend: &Path) -> Command {
         let mut command = Command::new(programs::installed("strace", "strace"));
-        command.args(["-D", "-f", "-qq", "-s", "256", "-e", "trace=execve,execveat", "-e", "signal=none", "-o"]);
+        command.args([
+            "-D",
+            "-f",
+            "-qq",
+            "-s",
+            "256",
+            "-e",
+            "trace=execve,execveat,seccomp",
+            "-e",
+            "signal=none",
+            "-o",
+        ]);
         command.arg(self.paths.executions()).arg(cortend);
         command
     }
@@ -245,6 +257,18 @@ impl Daemon {
     pub fn executed(&self) -> Vec<String> {
         let trace = fs::read_to_string(self.paths.executions()).expect("read the record of execve");
         trace.lines().filter_map(executed_program).collect()
+    }
+
+    /// The flags of the seccomp filters that the daemon and its descendants have loaded so far, in order, as in
+    /// `SECCOMP_FILTER_FLAG_TSYNC|SECCOMP_FILTER_FLAG_LOG`, or `0`. Needs [`Setup::traced`].
+    ///
+    /// # Panics
+    /// If there is no record.
+    pub fn filters(&self) -> Vec<String> {
+        let trace = fs::read_to_string(self.paths.executions()).expect("read the record of seccomp");
+        let loaded = trace.lines().filter(|line| !line.contains(" = -1 "));
+        let flags = loaded.filter_map(|line| line.split_once("seccomp(SECCOMP_SET_MODE_FILTER, ")?.1.split_once(", "));
+        flags.map(|(flags, _)| flags.to_owned()).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::channel::ChildEnd;
 use super::errors::{Blame, refused};
-use super::program::{Program, read_seccomp};
+use super::program::{Filter, Program};
 use super::resolve::Confined;
 use super::{Started, Stdio, cgroups, channel, end, fork, hide, labels, limits, stdio, wait};
 use crate::protocol::{CallError, Exec};
@@ -26,8 +26,8 @@ const OTHERS: i32 =
 /// # Errors
 /// Says which step failed and whose fault it was. No process is left then.
 pub fn exec(plan: &Exec, init_pid: i32, stdio: Option<Stdio>, seccomp: Option<OwnedFd>) -> Result<Started, CallError> {
-    let seccomp = seccomp.map(read_seccomp).transpose()?;
-    let program = Program::new(&plan.process, seccomp.as_deref())?;
+    let seccomp = seccomp.map(|filter| Filter::read(filter, plan.seccomp_flags)).transpose()?;
+    let program = Program::new(&plan.process, seccomp.as_ref())?;
     hide()?;
     let pid = Pid::from_raw(init_pid).ok_or_else(|| refused(format!("{init_pid} is not a process id")))?;
     let init = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| gone(errno.into()))?;

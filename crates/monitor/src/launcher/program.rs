@@ -29,12 +29,12 @@ pub(super) struct Program<'a> {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     capabilities: Capabilities,
-    seccomp: Option<&'a [u8]>,
+    seccomp: Option<&'a Filter>,
 }
 
 impl<'a> Program<'a> {
     /// Reads the specification, before anything is changed.
-    pub(super) fn new(process: &'a Process, seccomp: Option<&'a [u8]>) -> Result<Self, CallError> {
+    pub(super) fn new(process: &'a Process, seccomp: Option<&'a Filter>) -> Result<Self, CallError> {
         let arguments = c_strings("process.args", process.args().as_deref().unwrap_or_default())?;
         if arguments.first().is_none_or(|program| program.is_empty()) {
             return Err(refused("process.args: there is no program to run"));
@@ -112,7 +112,7 @@ impl<'a> Program<'a> {
     }
 
     fn load_seccomp(&self) -> Result<(), CallError> {
-        self.seccomp.map_or(Ok(()), process::load_seccomp).node(|| "load the seccomp filter".into())
+        self.seccomp.map_or(Ok(()), Filter::load).node(|| "load the seccomp filter".into())
     }
 
     /// Changes to the working directory. `false` if only the user may, perhaps.
@@ -244,18 +244,30 @@ fn is_self(path: &CStr) -> bool {
     matches!((own, other), (Ok(a), Ok(b)) if a.st_dev == b.st_dev && a.st_ino == b.st_ino)
 }
 
-/// Reads the compiled filter, whole, from its memfd.
-pub(super) fn read_seccomp(filter: std::os::fd::OwnedFd) -> Result<Vec<u8>, CallError> {
-    let step = || "read the seccomp filter".to_owned();
-    let file = std::fs::File::from(filter);
-    let length = file.metadata().node(step)?.len();
-    // BPF_MAXINSNS instructions of 8 bytes.
-    if length == 0 || length % 8 != 0 || length > 4096 * 8 {
-        return Err(node(step(), format!("{length} bytes are not a filter")));
+/// A compiled seccomp filter.
+pub(super) struct Filter {
+    instructions: Vec<u8>,
+    flags: Option<u32>,
+}
+
+impl Filter {
+    /// Reads it, whole, from its memfd.
+    pub(super) fn read(filter: std::os::fd::OwnedFd, flags: Option<u32>) -> Result<Self, CallError> {
+        let step = || "read the seccomp filter".to_owned();
+        let file = std::fs::File::from(filter);
+        let length = file.metadata().node(step)?.len();
+        // BPF_MAXINSNS instructions of 8 bytes.
+        if length == 0 || length % 8 != 0 || length > 4096 * 8 {
+            return Err(node(step(), format!("{length} bytes are not a filter")));
+        }
+        let mut instructions = vec![0; length as usize];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut instructions, 0).node(step)?;
+        Ok(Filter { instructions, flags })
     }
-    let mut bytes = vec![0; length as usize];
-    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).node(step)?;
-    Ok(bytes)
+
+    fn load(&self) -> io::Result<()> {
+        process::load_seccomp(&self.instructions, self.flags)
+    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ fn a_terminal() {
     let running = running(&fixture);
     let mut process = fixture.spec["process"].clone();
     process["args"] = json!(["sh", "-c", "tty; echo ok > /dev/tty"]);
-    let plan = Exec { process: serde_json::from_value(process).unwrap(), terminal: true, seccomp: false };
+    let plan =
+        Exec { process: serde_json::from_value(process).unwrap(), terminal: true, seccomp: false, seccomp_flags: None };
     let read = |master: std::os::fd::OwnedFd| {
         let mut text = Vec::new();
         let mut buffer = [0; 1024];
@@ -93,6 +94,7 @@ fn an_ended_container() {
         process: serde_json::from_value(fixture.spec["process"].clone()).unwrap(),
         terminal: false,
         seccomp: false,
+        seccomp_flags: None,
     };
     let error = as_launcher(|| launcher::exec(&plan, pid, None, None), |_| String::new()).unwrap_err();
     assert!(matches!(error, CallError::NotRunning { .. }), "{error:?}");

@@ -98,6 +98,7 @@ impl Fixture {
             },
             images: self.images.clone(),
             seccomp,
+            seccomp_flags: None,
             launcher: Launcher::BuiltIn,
             stdin: false,
             log: None,
@@ -178,7 +179,12 @@ impl Fixture {
         let mut process = self.spec["process"].clone();
         change(&mut process);
         let terminal = process["terminal"].as_bool().unwrap_or(false);
-        let plan = Exec { process: serde_json::from_value(process).unwrap(), terminal, seccomp: seccomp.is_some() };
+        let plan = Exec {
+            process: serde_json::from_value(process).unwrap(),
+            terminal,
+            seccomp: seccomp.is_some(),
+            seccomp_flags: None,
+        };
         let filter = seccomp.map(memfd);
         with_pipes(|stdio| launcher::exec(&plan, running.pid, Some(stdio), filter.map(OwnedFd::from)))
     }

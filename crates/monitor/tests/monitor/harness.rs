@@ -157,6 +157,7 @@ impl Pod {
             },
             images: Vec::new(),
             seccomp: false,
+            seccomp_flags: None,
             launcher: Launcher::BuiltIn,
             stdin: false,
             log: Some(dir.join("0.log")),
@@ -328,7 +329,8 @@ impl Client {
         process["args"] = json!(["/bin/sh", "-c", script]);
         let terminal = stdio.is_empty();
         process["terminal"] = json!(terminal);
-        let plan = Exec { process: serde_json::from_value(process).unwrap(), terminal, seccomp: false };
+        let plan =
+            Exec { process: serde_json::from_value(process).unwrap(), terminal, seccomp: false, seccomp_flags: None };
         let plan = memfd(&serde_json::to_vec(&plan).unwrap());
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(plan.as_fd()).chain(stdio.iter().copied()).collect();
         self.call_for_fds(Call::Exec { container: container.id.clone(), exec: id.to_owned() }, &fds)

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,18 +12,24 @@ use super::config::Stdin;
 use super::{Container, image_mounts, spec_path};
 use crate::error::{Error, Result};
 use crate::node::{Handler, Node};
-use crate::{record, seccomp};
+use crate::record;
+use crate::seccomp::Compiled;
 
-/// The launch of a created container.
-pub fn launch(node: &Node, container: &Container) -> Result<Launch> {
+/// The launch of a created container, and the filter to send with it.
+pub fn launch(node: &Node, container: &Container) -> Result<(Launch, Option<Arc<Compiled>>)> {
     let snapshot = node
         .images
         .snapshot(container.id())
         .ok_or_else(|| Error::node("snapshot", format!("container {} has none", container.id())))?;
     let spec = read_spec(node, container)?;
     let launcher = launcher(node, container)?;
-    Ok(Launch {
-        seccomp: launcher == Launcher::BuiltIn && spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some()),
+    let filter = match launcher {
+        Launcher::BuiltIn => seccomp_filter(node, &spec)?,
+        Launcher::External { .. } => None,
+    };
+    let launch = Launch {
+        seccomp: filter.is_some(),
+        seccomp_flags: filter.as_ref().and_then(|filter| filter.flags),
         spec,
         root: OverlayRoot {
             lower: snapshot.lower,
@@ -37,7 +42,8 @@ pub fn launch(node: &Node, container: &Container) -> Result<Launch> {
         stdin: container.config().stdin != Stdin::Null,
         log: container.log_file(),
         max_log_line: node.config.container_log.max_line,
-    })
+    };
+    Ok((launch, filter))
 }
 
 /// The spec as the create wrote it.
@@ -48,12 +54,10 @@ pub fn read_spec(node: &Node, container: &Container) -> Result<Spec> {
     serde_json::from_reader(BufReader::new(file)).map_err(|error| failed(&error))
 }
 
-/// The compiled filter of a spec's seccomp profile, from the cache.
-pub fn seccomp_filter(node: &Node, spec: &Spec) -> Result<Option<Arc<OwnedFd>>> {
+/// A spec's seccomp profile compiled, from the cache.
+pub fn seccomp_filter(node: &Node, spec: &Spec) -> Result<Option<Arc<Compiled>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
-    let compiled: Arc<seccomp::Compiled> =
-        node.seccomp.compile(profile).map_err(|error| Error::node("seccomp profile", error))?;
-    Ok(Some(compiled.memfd.clone()))
+    node.seccomp.compile(profile).map(Some).map_err(|error| Error::node("seccomp profile", error))
 }
 
 fn launcher(node: &Node, container: &Container) -> Result<Launcher> {

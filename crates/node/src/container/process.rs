@@ -13,6 +13,7 @@ use super::{Container, launch};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::node::{Handler, Node};
+use crate::seccomp::Compiled;
 use crate::{id, spec};
 
 /// How long a killed process may take to be gone.
@@ -59,7 +60,7 @@ impl Process {
                 Stdio::Terminal => Vec::new(),
             };
             let stdio: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            let filter = filter.as_ref().map(|filter| filter.as_fd());
+            let filter = filter.as_ref().map(|filter| filter.memfd.as_fd());
             let running = monitor.exec(container.id(), &id, &exec, &stdio, filter).await?;
             drop(fds);
             // Nobody may want to know.
@@ -137,14 +138,15 @@ fn plan(
     container: &Container,
     command: &[String],
     terminal: bool,
-) -> Result<(Exec, Option<Arc<OwnedFd>>)> {
+) -> Result<(Exec, Option<Arc<Compiled>>)> {
     let whole = launch::read_spec(node, container)?;
     let filter = match node.handler(&container.pod.handler)? {
         Handler::BuiltIn => launch::seccomp_filter(node, &whole)?,
         Handler::External { .. } => None,
     };
     let process = spec::exec_process(&whole, command, terminal)?;
-    Ok((Exec { process, terminal, seccomp: filter.is_some() }, filter))
+    let seccomp_flags = filter.as_ref().and_then(|filter| filter.flags);
+    Ok((Exec { process, terminal, seccomp: filter.is_some(), seccomp_flags }, filter))
 }
 
 /// Waits for a process's end. It is killed when it is abandoned; when its container ended it is not waited for much longer.

@@ -1,6 +1,6 @@
 //! StartContainer: the pod's monitor launches it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use corten_monitor::protocol::{CallError, Launch};
@@ -10,6 +10,7 @@ use super::{Container, Ended, Operation, Run, State, launch};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::pod::admit::Admission;
+use crate::seccomp::Compiled;
 
 /// Starts a container, or joins or acknowledges its start.
 pub async fn start(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
@@ -46,19 +47,15 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<(i32, i64
     };
     let task_container = container.clone();
     let (launch, filter) = node.blocking(move |node| prepare(node, &task_container)).await?;
-    let launched = ready.monitor.launch(container.id(), &launch, filter.as_ref().map(|filter| filter.as_fd())).await;
+    let launched =
+        ready.monitor.launch(container.id(), &launch, filter.as_ref().map(|filter| filter.memfd.as_fd())).await;
     launched.map_err(|error| call_error(container, error))
 }
 
 /// What blocks: directories on any file system, and compiling a seccomp profile.
-fn prepare(node: &Node, container: &Container) -> Result<(Launch, Option<Arc<OwnedFd>>)> {
+fn prepare(node: &Node, container: &Container) -> Result<(Launch, Option<Arc<Compiled>>)> {
     make_log_directory(container)?;
-    let launch = launch::launch(node, container)?;
-    let filter = match launch.seccomp {
-        true => launch::seccomp_filter(node, &launch.spec)?,
-        false => None,
-    };
-    Ok((launch, filter))
+    launch::launch(node, container)
 }
 
 fn make_log_directory(container: &Container) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, io, os::fd::OwnedFd, sync::Arc};
 
+use corten_host::process::seccomp_flag;
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
     error::{SeccompErrno, SeccompError},
@@ -33,8 +34,8 @@ pub struct Compiled {
     pub memfd: Arc<OwnedFd>,
     /// Its size in bytes: 8 for each instruction.
     pub len: usize,
-    /// The flags to load it with: SECCOMP_FILTER_FLAG_LOG (2), _SPEC_ALLOW (4). Most profiles have none.
-    pub flags: u32,
+    /// The flags to load it with, [`seccomp_flag`]'s; `None` if the profile leaves them to the runtime, as most do.
+    pub flags: Option<u32>,
 }
 
 /// Compiles a profile for this machine. Takes some milliseconds; see [`super::Cache`].
@@ -188,16 +189,19 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>, field: &str, errno_fie
     })
 }
 
-/// The flags that are the loader's business; TSYNC is meaningless in a process of one thread.
-fn flags(profile: &LinuxSeccomp) -> Result<u32, Error> {
-    profile.flags().iter().flatten().try_fold(0, |set, flag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(set),
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(set | 2),
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(set | 4),
+/// The flags that are the loader's business.
+pub(super) fn flags(profile: &LinuxSeccomp) -> Result<Option<u32>, Error> {
+    let Some(listed) = profile.flags() else { return Ok(None) };
+    let set = listed.iter().try_fold(0, |set, flag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(set | seccomp_flag::TSYNC),
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(set | seccomp_flag::LOG),
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(set | seccomp_flag::SPEC_ALLOW),
+        // The kernel takes it with a listener only.
         LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
             Err(Error::invalid("flags", flag, "it is for a user-space agent, which is not supported"))
         }
-    })
+    });
+    set.map(Some)
 }
 
 /// Writes the filter, with the prefix before it, to a sealed memfd. Returns that and its size.

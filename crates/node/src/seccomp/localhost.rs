@@ -16,7 +16,7 @@ use oci_spec::runtime::{
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
-use super::{Error, Kernel, Platform};
+use super::{Error, Kernel, Platform, compile::flags};
 
 /// The largest profile file in bytes. Docker's default profile has 15 KiB.
 const MAX_FILE: u64 = 1 << 20;
@@ -36,10 +36,13 @@ pub fn load_localhost(
 ) -> Result<LinuxSeccomp, Error> {
     check_path(root, path)?;
     let text = read(path)?;
-    parse(&text, capabilities, platform).map_err(|e| match e {
+    let profile = parse(&text, capabilities, platform).map_err(|e| match e {
         ParseError::Json(source) => Error::Json { path: path.to_owned(), source },
         ParseError::Invalid { field, value, why } => Error::Invalid { path: Some(path.to_owned()), field, value, why },
-    })
+    })?;
+    // Said when the container is created, not when it is compiled.
+    flags(&profile)?;
+    Ok(profile)
 }
 
 fn check_path(root: Option<&Path>, path: &Path) -> Result<(), Error> {

@@ -280,10 +280,17 @@ fn what_makes_no_sense_is_refused_by_field() {
 
 #[test]
 fn flags_are_for_the_loader() {
-    let profile =
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"]}"#;
-    assert_eq!(compile(&serde_json::from_str(profile).unwrap()).unwrap().flags, 2);
-    assert_eq!(compile(&default_profile(&caps(&[]), &platform())).unwrap().flags, 0);
+    let of = |flags: &str| {
+        let profile = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW"{flags}}}"#);
+        compile(&serde_json::from_str(&profile).unwrap()).map(|compiled| compiled.flags)
+    };
+    assert_eq!(of("").unwrap(), None);
+    assert_eq!(of(r#", "flags": []"#).unwrap(), Some(0));
+    assert_eq!(of(r#", "flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"]"#).unwrap(), Some(3));
+    assert_eq!(of(r#", "flags": ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]"#).unwrap(), Some(4));
+    let refused = of(r#", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]"#).unwrap_err().to_string();
+    assert!(refused.contains("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"), "{refused}");
+    assert_eq!(compile(&default_profile(&caps(&[]), &platform())).unwrap().flags, None);
 }
 
 #[test]
