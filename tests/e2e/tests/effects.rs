@@ -1,6 +1,6 @@
 //! Fields of requests whose effect no other test looks at, and fields of answers that nobody else compares.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use corten_cri::v1::*;
 use corten_e2e::{
@@ -426,5 +426,50 @@ fn a_host_port_is_open_at_its_address_only() {
             socket.recv(&mut [0; 8]).err().filter(|error| error.kind() != std::io::ErrorKind::WouldBlock)
         });
         assert_eq!(answer.await.kind(), std::io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn the_handler_that_is_named_runs_the_pod() {
+    lab::test(Setup::default(), async |lab| {
+        let image = lab.busybox().await;
+        for (handler, external) in [("", 0), ("corten", 0), ("runc", 1)] {
+            let config = lab.pod(&format!("by-{handler}"));
+            let pod = lab.cri.run_pod(&config, handler).await.unwrap();
+            let id = lab.start(&pod, &config, &pods::sleeper("c", &image)).await;
+            assert_eq!(lab.cri.shell(&id, "echo runs").await, "runs\n");
+            // Where runc keeps what it runs.
+            let of_runc = fs::read_dir(lab.paths.state().join("runtimes/runc")).map_or(0, Iterator::count);
+            assert_eq!(of_runc, external, "{handler}");
+            assert_eq!(lab.cri.pod_status(&pod).await.unwrap().runtime_handler, handler);
+        }
+    });
+}
+
+#[test]
+fn bandwidth_is_limited_as_the_annotations_say() {
+    lab::test(Setup::default(), async |lab| {
+        let limited = |ingress: &str, egress: &str| {
+            let mut config = lab.pod("bandwidth");
+            for (name, value) in [("ingress", ingress), ("egress", egress)] {
+                config.annotations.insert(format!("kubernetes.io/{name}-bandwidth"), value.to_owned());
+            }
+            config
+        };
+        for (ingress, egress) in [("fast", "10M"), ("10M", "-1")] {
+            let refused = lab.cri.run_pod(&limited(ingress, egress), "").await;
+            assert_refused(refused, Code::InvalidArgument, &["annotations", "kubernetes.io/"]);
+        }
+        assert_eq!(lab.cri.list_pods(None).await.unwrap(), Vec::<String>::new());
+        lab.run_pod(&limited("10M", "20M")).await;
+        let told = |command: &mut Command| String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let links = told(Command::new("ip").args(["-o", "link", "show", "type", "veth"]));
+        let veth = links.split_once(": ").unwrap().1.split(['@', ':']).next().unwrap();
+        let on_the_node = told(Command::new("tc").args(["qdisc", "show", "dev", veth]));
+        assert!(on_the_node.contains("tbf") && on_the_node.contains("rate 10Mbit"), "{on_the_node}");
+        let files = fs::read_dir(lab.paths.netns()).unwrap().flatten().map(|file| file.path());
+        let netns = files.map(|file| format!("--net={}", file.display())).next().unwrap();
+        let inside = told(Command::new("nsenter").args([netns.as_str(), "tc", "qdisc", "show", "dev", "eth0"]));
+        assert!(inside.contains("tbf") && inside.contains("rate 20Mbit"), "{inside}");
     });
 }

@@ -93,6 +93,10 @@ fn status_and_list_tell_tags_digests_size_and_user() {
         for name in [&pulled, &by_digest, &built.id(), &built.id()[..20].to_owned(), &built.id()[7..].to_owned()] {
             assert_eq!(lab.cri.image(name).await.unwrap().map(|image| image.id), Some(built.id()), "{name}");
         }
+        let request = ImageStatusRequest { image: Some(cri::spec(&reference)), verbose: true };
+        let info = lab.cri.images().image_status(request).await.unwrap().into_inner().info;
+        let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
+        assert_eq!(info["imageSpec"]["config"]["User"], "1000:50");
         let mut settings = image::busybox_config();
         settings["User"] = json!("alice");
         let named = lab.image("named", &above_busybox(vec![]).config(settings).build()).await;

@@ -171,6 +171,9 @@ fn what_is_out_of_bounds_makes_nothing() {
         let container = ContainerConfig { image: spec(), ..pods::sleeper("c", &image) };
         let refused = lab.cri.create(&pod, &config, &container).await;
         assert_refused(refused, Code::InvalidArgument, &["config.image.runtime_handler", "kata"]);
+        let mounts = vec![Mount { container_path: "/v".into(), image: spec(), readonly: true, ..Default::default() }];
+        let refused = lab.cri.create(&pod, &config, &ContainerConfig { mounts, ..pods::sleeper("c", &image) }).await;
+        assert_refused(refused, Code::InvalidArgument, &["config.mounts[0].image.runtime_handler", "kata"]);
         type Change = fn(&mut NamespaceOption);
         let changes: [(&str, Change); 2] =
             [("network", |n| n.network = NamespaceMode::Node.into()), ("ipc", |n| n.ipc = NamespaceMode::Node.into())];

@@ -84,6 +84,7 @@ fn without_a_cni_configuration_the_network_is_not_ready_and_says_where_it_looked
         assert!(condition("RuntimeReady").status);
         let network = condition("NetworkReady");
         assert!(!network.status);
+        assert_eq!((network.reason.as_str(), condition("RuntimeReady").reason.as_str()), ("NetworkNotReady", ""));
         assert!(network.message.contains(&lab.paths.cni().display().to_string()), "{}", network.message);
         let refused = lab.cri.run_pod(&lab.pod("offline"), "").await;
         assert!(refused.is_err(), "a pod ran without a network: {refused:?}");

@@ -267,6 +267,7 @@ type Labels = BTreeMap<String, String>;
 async fn metrics(lab: &Lab, pod: &str) -> Vec<(Option<String>, String, Labels, u64)> {
     let mut runtime = lab.cri.runtime();
     let described = runtime.list_metric_descriptors(ListMetricDescriptorsRequest {}).await.unwrap().into_inner();
+    assert!(described.descriptors.iter().all(|family| !family.help.is_empty()));
     let keys: BTreeMap<_, _> = described.descriptors.into_iter().map(|d| (d.name, d.label_keys)).collect();
     let all = runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest {}).await.unwrap().into_inner();
     let of_pod = all.pod_metrics.into_iter().find(|metrics| metrics.pod_sandbox_id == pod).unwrap();
@@ -277,6 +278,13 @@ async fn metrics(lab: &Lab, pod: &str) -> Vec<(Option<String>, String, Labels, u
         for metric in metrics {
             let keys = keys.get(&metric.name).unwrap_or_else(|| panic!("{} is not described", metric.name));
             assert_eq!(keys.len(), metric.label_values.len(), "{}", metric.name);
+            // 0 is for what was read just now; disks are measured from time to time.
+            assert_eq!(metric.timestamp != 0, metric.name.starts_with("container_fs_") && metric.timestamp > 0);
+            match metric.name.as_str() {
+                "container_cpu_usage_seconds_total" => assert_eq!(metric.metric_type(), MetricType::Counter),
+                "container_memory_working_set_bytes" => assert_eq!(metric.metric_type(), MetricType::Gauge),
+                _ => {}
+            }
             // The kubelet serves nothing at all if a series is there twice.
             assert!(
                 series.insert((metric.name.clone(), metric.label_values.clone())),

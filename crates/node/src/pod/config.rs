@@ -8,10 +8,11 @@ use corten_cri::v1;
 use corten_host::network::HostPort;
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth;
 use crate::check;
 use crate::error::{Error, Result};
 use crate::resources::Resources;
-use crate::security::{self, NamespaceOptions, SecurityProfile, Selinux, SupplementalGroupsPolicy};
+use crate::security::{self, NamespaceOptions, PodNamespace, SecurityProfile, Selinux, SupplementalGroupsPolicy};
 
 /// The longest hostname that the kernel takes (`HOST_NAME_MAX`), in bytes.
 const MAX_HOSTNAME: usize = 64;
@@ -161,6 +162,9 @@ impl PodConfig {
             security,
         };
         crate::spec::pod_sysctls(&config)?;
+        if config.security.namespaces.network == PodNamespace::Pod {
+            bandwidth::of(&config.annotations)?;
+        }
         Ok(config)
     }
 }

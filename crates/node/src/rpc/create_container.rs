@@ -17,6 +17,10 @@ pub async fn handle(node: &Arc<Node>, request: v1::CreateContainerRequest) -> Re
     let config = config.ok_or_else(|| Error::invalid("config", "", "must be set"))?;
     let config = ContainerConfig::from_cri(config)?;
     node.handler_of("config.image.runtime_handler", &config.image.runtime_handler)?;
+    for (index, mount) in config.mounts.iter().enumerate() {
+        let handler = mount.image().map_or("", |image| &image.spec.runtime_handler);
+        node.handler_of(&format!("config.mounts[{index}].image.runtime_handler"), handler)?;
+    }
     let container_id = container::create::create(node, &pod, config).await?;
     Ok(v1::CreateContainerResponse { container_id })
 }

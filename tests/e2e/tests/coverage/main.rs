@@ -61,6 +61,47 @@ fn every_field_that_is_implemented_or_refused_has_tests_that_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What stands between braces of which the first is open, without what is in braces itself.
+fn within(text: &str) -> String {
+    let mut depth = 0usize;
+    let mut found = String::new();
+    for letter in text.chars() {
+        match letter {
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            '{' => depth += 1,
+            _ if depth == 0 => found.push(letter),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A field that is new must not go unnoticed: neither one of a request, nor one of an answer.
+#[test]
+fn messages_are_taken_apart_and_put_together_whole() {
+    let mut wrong = Vec::new();
+    for file in proofs::sources("crates/node/src") {
+        let text = fs::read_to_string(&file).unwrap();
+        // Tests make messages as they need them.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (at, _) in text.match_indices("v1::") {
+            let Some((name, rest)) = text[at..].split_once(" {") else { continue };
+            let before = text[..at].trim_end();
+            let message = name["v1::".len()..].chars().all(char::is_alphanumeric);
+            // A function that returns one, or an implementation for one.
+            if !message || ["->", "impl", "for"].iter().any(|word| before.ends_with(word)) {
+                continue;
+            }
+            let fields = within(rest);
+            if fields.contains("..") {
+                wrong.push(format!("{}: {name} {{{fields}}}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn the_document_is_the_tables() {
     let schema: BTreeMap<_, _> = schema::reachable();

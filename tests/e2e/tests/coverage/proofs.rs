@@ -10,6 +10,24 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
+/// The Rust sources below a directory of the repository, but for files of tests alone.
+pub fn sources(directory: &str) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![repository(directory)]);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.file_name().unwrap().to_str().unwrap() {
+                "tests" | "tests.rs" => {}
+                _ if path.is_dir() => open.push(path),
+                name if name.ends_with(".rs") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    assert!(found.len() > 50, "{found:?}");
+    found
+}
+
 /// What is wrong with a proof; nothing if there is such a test.
 pub fn missing(proof: &str) -> Option<String> {
     let (place, function) = proof.rsplit_once("::")?;

@@ -14,7 +14,7 @@ pub const ROWS: &[Message] = &[
             done(
                 &["runtime_handler"],
                 &[
-                    "pods::status_and_list_give_back_what_the_pod_was_made_of",
+                    "effects::the_handler_that_is_named_runs_the_pod",
                     "pods::a_request_that_cannot_be_is_refused_by_field",
                 ],
             ),
@@ -30,7 +30,7 @@ pub const ROWS: &[Message] = &[
                 "given back; of `kubernetes.io/ingress-bandwidth` and `egress-bandwidth` limits are made",
                 &[
                     "pods::status_and_list_give_back_what_the_pod_was_made_of",
-                    "crates/host/src/network/bridge/tests.rs::bandwidth_limits_are_set_on_both_ends",
+                    "effects::bandwidth_is_limited_as_the_annotations_say",
                 ],
             ),
             done(
