@@ -75,6 +75,11 @@ impl World {
         umount2(&self.volume, MntFlags::MNT_DETACH).unwrap();
     }
 
+    fn image_at(&self, at: &str) -> Mount {
+        let image = Some(ImageSpec { image: self.image_of_alice.clone(), ..Default::default() });
+        Mount { image, readonly: true, container_path: at.to_owned(), ..Default::default() }
+    }
+
     fn volume(&self, at: &str) -> Mount {
         Mount { host_path: self.volume.display().to_string(), container_path: at.to_owned(), ..Default::default() }
     }
@@ -268,6 +273,12 @@ pub fn pods() -> [Pod; 7] {
                     security(c).readonly_rootfs = true;
                     c.mounts = vec![place.world.volume("/v")];
                 }),
+                ("images", |c, place| {
+                    c.mounts = vec![
+                        place.world.image_at("/image"),
+                        Mount { mount_options: strings(&["noexec"]), ..place.world.image_at("/locked") },
+                    ];
+                }),
                 ("tty", |c, _| c.tty = true),
             ],
         },
@@ -423,6 +434,24 @@ const PLAIN: &[(&str, Change)] = &[
             Mount { readonly: true, recursive_read_only: true, ..world.volume("/private-rro") },
             Mount { host_path: file, ..world.volume("/etc/a/deep/file") },
             Mount { host_path: world.volume.join("made").display().to_string(), ..world.volume("/tmp/made") },
+        ];
+    }),
+    ("mounts-with-options", |c, place| {
+        let with = |options: &str, mount: Mount| Mount {
+            mount_options: strings(&options.split(' ').collect::<Vec<_>>()),
+            ..mount
+        };
+        c.mounts = vec![
+            with("noexec nosuid nodev", place.world.volume("/locked")),
+            with("noatime nodiratime", Mount { readonly: true, ..place.world.volume("/no-times") }),
+            with("strictatime", place.world.volume("/times")),
+        ];
+    }),
+    ("mounts-of-images", |c, place| {
+        c.mounts = vec![
+            place.world.image_at("/image"),
+            Mount { image_sub_path: "bin".into(), ..place.world.image_at("/deep/part") },
+            Mount { mount_options: strings(&["noexec", "nodev"]), ..place.world.image_at("/locked") },
         ];
     }),
     ("mounts-slave", |c, place| {
