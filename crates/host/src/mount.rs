@@ -95,6 +95,14 @@ impl Filesystem {
         fsconfig_set_flag(&self.context, key).map_err(|errno| self.refused(key.to_owned(), errno.into()))
     }
 
+    /// Has all files of it carry this SELinux label, if there is one.
+    ///
+    /// # Errors
+    /// If the kernel has no SELinux, or its policy no such label.
+    pub fn label(&self, label: Option<&str>) -> Result<(), Error> {
+        label.map_or(Ok(()), |label| self.set("context", label))
+    }
+
     /// Sets `key` to an open file.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ fn create_and_start(
 ) -> Result<Started, CallError> {
     root::mount(plan, &container.root(), &container.runtime.mounts, pod.users)?;
     for (number, image) in plan.images.iter().enumerate() {
-        root::mount_image(image, &container.image(number))?;
+        root::mount_image(image, &container.image(number), plan.file_label())?;
     }
     if uses_shm(&plan.spec) {
         let namespace = pod.shm_ns.ok_or_else(|| bad("the pod has no /dev/shm of its own".to_owned()))?;

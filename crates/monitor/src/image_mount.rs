@@ -15,12 +15,12 @@ use crate::protocol::{CallError, ImageMount};
 
 /// Makes the mount, read-only and attached to nothing. It is mounted at the directory `at` for a moment, in a mount
 /// namespace of the caller's own: that takes layers on every kernel, and a part of a mount that is nowhere cannot be
-/// copied before Linux 6.15.
+/// copied before Linux 6.15. Its files may have a SELinux label.
 ///
 /// # Errors
 /// [`CallError::Container`] if the image has no such directory, else [`CallError::Node`].
-pub fn make(image: &ImageMount, at: &Path) -> Result<OwnedFd, CallError> {
-    let (options, base) = overlay::read_only_options(&image.layers)?;
+pub fn make(image: &ImageMount, at: &Path, label: Option<&str>) -> Result<OwnedFd, CallError> {
+    let (options, base) = overlay::read_only_options(&image.layers, label)?;
     let mounted = rustix::process::chdir(&base)
         .and_then(|()| rustix::mount::mount("overlay", at, "overlay", MountFlags::RDONLY, options.as_c_str()));
     rustix::process::chdir("/").and(mounted).map_err(failed)?;

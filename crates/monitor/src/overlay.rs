@@ -13,23 +13,27 @@ use crate::protocol::{CallError, OverlayRoot};
 const MAX_OPTIONS: usize = 4096;
 
 /// The options for mount(2), which takes layers on every kernel, and the directory to be in while mounting: layers are
-/// named relative to the one that all of them share, to be short.
+/// named relative to the one that all of them share, to be short. Its files may have a SELinux label.
 ///
 /// # Errors
 /// If they are still too long.
-pub fn options(overlay: &OverlayRoot) -> Result<(CString, PathBuf), CallError> {
-    joined(&overlay.lower, &[(",upperdir=", &overlay.upper), (",workdir=", &overlay.work)])
+pub fn options(overlay: &OverlayRoot, label: Option<&str>) -> Result<(CString, PathBuf), CallError> {
+    joined(&overlay.lower, &[(",upperdir=", &overlay.upper), (",workdir=", &overlay.work)], label)
 }
 
 /// As [`options`], of layers that nothing is written over.
 ///
 /// # Errors
 /// If they are still too long.
-pub fn read_only_options(layers: &[PathBuf]) -> Result<(CString, PathBuf), CallError> {
-    joined(layers, &[])
+pub fn read_only_options(layers: &[PathBuf], label: Option<&str>) -> Result<(CString, PathBuf), CallError> {
+    joined(layers, &[], label)
 }
 
-fn joined(lower: &[PathBuf], others: &[(&str, &PathBuf)]) -> Result<(CString, PathBuf), CallError> {
+fn joined(
+    lower: &[PathBuf],
+    others: &[(&str, &PathBuf)],
+    label: Option<&str>,
+) -> Result<(CString, PathBuf), CallError> {
     let base = shared_parent(lower);
     let layers: Vec<OsString> = lower.iter().map(|layer| escaped(layer.strip_prefix(&base).unwrap_or(layer))).collect();
     let mut options = OsString::from("index=off,lowerdir=");
@@ -37,6 +41,10 @@ fn joined(lower: &[PathBuf], others: &[(&str, &PathBuf)]) -> Result<(CString, Pa
     for (key, path) in others {
         options.push(key);
         options.push(escaped(path));
+    }
+    if let Some(label) = label {
+        // A level has commas.
+        options.push(format!(",context=\"{label}\""));
     }
     let options = options.into_encoded_bytes();
     if options.len() >= MAX_OPTIONS {
@@ -93,13 +101,15 @@ mod tests {
             work: "/w".into(),
             directories: Vec::new(),
         };
-        let (short, base) = options(&overlay).unwrap();
+        let (short, base) = options(&overlay, None).unwrap();
         assert_eq!(base, Path::new("/var/lib/corten/l"));
         assert_eq!(short.to_bytes(), b"index=off,lowerdir=a:b\\:c,upperdir=/u,workdir=/w");
-        let (read_only, _) = read_only_options(&overlay.lower).unwrap();
+        let (read_only, _) = read_only_options(&overlay.lower, None).unwrap();
         assert_eq!(read_only.to_bytes(), b"index=off,lowerdir=a:b\\:c");
+        let (labelled, _) = options(&overlay, Some("u:r:t:s0:c1,c2")).unwrap();
+        assert_eq!(labelled.to_bytes(), [short.to_bytes(), b",context=\"u:r:t:s0:c1,c2\""].concat());
         let lower = (0..500).map(|n| format!("/var/lib/corten/{n}/layer").into()).collect();
-        assert!(options(&OverlayRoot { lower, ..overlay }).is_err());
+        assert!(options(&OverlayRoot { lower, ..overlay }, None).is_err());
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub struct PodPlan {
     pub in_v2: bool,
     /// Size limit of the pod's `/dev/shm` in bytes.
     pub shm_size: u64,
+    /// The SELinux label of its files; `None` for what the kernel gives them.
+    #[serde(default)]
+    pub shm_label: Option<String>,
     /// The `oom_score_adj` to ask for, clamped to what is allowed.
     pub oom_score_adj: i32,
 }
@@ -168,6 +171,13 @@ pub struct Launch {
     pub log: Option<PathBuf>,
     /// The most bytes of one log line before it is split into partials (`P`).
     pub max_log_line: usize,
+}
+
+impl Launch {
+    /// The SELinux label that the container's own file systems shall have.
+    pub fn file_label(&self) -> Option<&str> {
+        self.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty())
+    }
 }
 
 /// The source of the mount that stands for the pod's `/dev/shm`.

@@ -30,7 +30,7 @@ pub fn mount(plan: &Launch, target: &Path, below: &Path, users: Option<BorrowedF
     if let Some(users) = users {
         alone::map_layers(plan, users)?;
     }
-    mount_overlay(&plan.root, target)
+    mount_overlay(&plan.root, target, plan.file_label())
 }
 
 /// Mounts the pod's `/dev/shm` where the runtime can see it.
@@ -43,13 +43,13 @@ pub fn mount_shm(namespace: BorrowedFd<'_>, target: &Path) -> Result<(), CallErr
     mount::attach_path(copy.as_fd(), target).map_err(|error| failed(target, &error))
 }
 
-/// Mounts an image where the runtime can see it.
+/// Mounts an image, whose files may have a SELinux label, where the runtime can see it.
 ///
 /// # Errors
 /// The step that failed.
-pub fn mount_image(image: &ImageMount, target: &Path) -> Result<(), CallError> {
+pub fn mount_image(image: &ImageMount, target: &Path, label: Option<&str>) -> Result<(), CallError> {
     fs::create_dir_all(target).map_err(|error| failed(target, &error))?;
-    let made = image_mount::make(image, target)?;
+    let made = image_mount::make(image, target, label)?;
     mount::attach_path(made.as_fd(), target).map_err(|error| failed(target, &error))
 }
 
@@ -58,9 +58,9 @@ fn failed(path: &Path, error: &std::io::Error) -> CallError {
 }
 
 /// Mounts by mount(2), which takes layers on every kernel.
-fn mount_overlay(root: &OverlayRoot, target: &Path) -> Result<(), CallError> {
+fn mount_overlay(root: &OverlayRoot, target: &Path, label: Option<&str>) -> Result<(), CallError> {
     let at = |error: Errno| failed(target, &error.into());
-    let (options, base) = overlay::options(root)?;
+    let (options, base) = overlay::options(root, label)?;
     rustix::process::chdir(&base).map_err(at)?;
     let mounted = rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str());
     rustix::process::chdir("/").and(mounted).map_err(at)?;

@@ -60,7 +60,7 @@ impl Binds {
         for (index, mount) in mounts.iter().enumerate() {
             let Some(number) = image_of(mount) else { continue };
             let image = plan.images.get(number).ok_or_else(|| refused(format!("{}: no such image", step(mount))))?;
-            let tree = image_mount::make(image, &plan.root.work)?;
+            let tree = image_mount::make(image, &plan.root.work, plan.file_label())?;
             let options = Options::parse(mount.options().as_deref().unwrap_or_default())?;
             self.change(&tree, &options).container(|| step(mount))?;
             if let Some(prepared) = self.prepared.borrow_mut().get_mut(index) {

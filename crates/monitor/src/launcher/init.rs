@@ -70,7 +70,8 @@ impl Init<'_> {
         let root_fd = self.root.attach()?;
         let root = Confined::to(root_fd.as_fd());
         overlay::make_directories(self.overlay, root.root())?;
-        let mounter = Mounter { root, binds: self.binds, cgroups: &cgroup_mounts };
+        let label = self.linux.mount_label().as_deref().filter(|label| !label.is_empty());
+        let mounter = Mounter { root, binds: self.binds, cgroups: &cgroup_mounts, label };
         let mounts = self.spec.mounts().as_deref().unwrap_or_default();
         mounts.iter().enumerate().try_for_each(|(index, mount)| mounter.mount(index, mount))?;
         devices::populate(root, mounts, self.linux.devices().as_deref().unwrap_or_default(), &self.nodes)?;

@@ -169,7 +169,7 @@ fn prepare<'a>(plan: &Launch, linux: &Linux, pod: &PodHandles<'a>, binds: &Binds
         if !plan.images.is_empty() {
             alone::aside(&plan.root.work, || binds.show_images(mounts, plan))?;
         }
-        return Ok(Prepared { root: Root::prepare(&plan.root)?, nodes: Nodes::new(), users: None });
+        return Ok(Prepared { root: Root::prepare(&plan.root, plan.file_label())?, nodes: Nodes::new(), users: None });
     };
     let users = pod.users.ok_or_else(|| refused("linux.namespaces: the pod has no user namespace"))?;
     // Before this process leaves the host's mount namespace: what comes from there keeps its peers.
@@ -177,9 +177,9 @@ fn prepare<'a>(plan: &Launch, linux: &Linux, pod: &PodHandles<'a>, binds: &Binds
     process::new_namespaces(libc::CLONE_NEWNS).node(|| "make a mount namespace".into())?;
     alone::map_layers(plan, users)?;
     binds.show_images(mounts, plan)?;
-    let root = Root::prepare_mapped(&plan.root)?;
+    let root = Root::prepare_mapped(&plan.root, plan.file_label())?;
     let wanted = devices::wanted(mounts, linux.devices().as_deref().unwrap_or_default())?;
-    let nodes = nodes::prepare(wanted, &plan.root.work, &mappings)?;
+    let nodes = nodes::prepare(wanted, &plan.root.work, &mappings, plan.file_label())?;
     Ok(Prepared { root, nodes, users: Some(users) })
 }
 

@@ -29,6 +29,9 @@ const COVERABLE_IN_PROC: [&str; 10] = [
     "sys/crypto/fips_enabled",
 ];
 
+/// File systems that SELinux takes a label for: the others' files have the kernel's own.
+const LABELLED: [&str; 2] = ["tmpfs", "devpts"];
+
 /// Where mounts come from and go to.
 pub(super) struct Mounter<'a> {
     /// The container's root.
@@ -37,6 +40,8 @@ pub(super) struct Mounter<'a> {
     pub(super) binds: Binds,
     /// How a mount of type `cgroup` is made.
     pub(super) cgroups: &'a CgroupMounts,
+    /// The SELinux label of the files of what can have one.
+    pub(super) label: Option<&'a str>,
 }
 
 impl Mounter<'_> {
@@ -100,6 +105,9 @@ impl Mounter<'_> {
                 Parameter::Flag(key) => filesystem.flag(key)?,
                 Parameter::Value(key, value) => filesystem.set(key, value)?,
             }
+        }
+        if LABELLED.contains(&kind) {
+            filesystem.label(self.label)?;
         }
         // A tmpfs that does not say has the mode of the directory that it covers.
         if let Some(mode) =

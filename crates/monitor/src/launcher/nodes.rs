@@ -20,10 +20,16 @@ pub(super) type Nodes = BTreeMap<PathBuf, OwnedFd>;
 
 /// Makes the nodes of a container, with owners outside for those inside. In the launcher process's own mount namespace,
 /// where `place`, a directory that is needed no longer, is covered.
-pub(super) fn prepare(wanted: Vec<(PathBuf, Node)>, place: &Path, users: &Mappings) -> Result<Nodes, CallError> {
+pub(super) fn prepare(
+    wanted: Vec<(PathBuf, Node)>,
+    place: &Path,
+    users: &Mappings,
+    label: Option<&str>,
+) -> Result<Nodes, CallError> {
     let step = || "make a place for device nodes".to_owned();
     let filesystem = Filesystem::open("tmpfs").node(step)?;
     filesystem.set("mode", "755").node(step)?;
+    filesystem.label(label).node(step)?;
     let directory = filesystem.mount(0).node(step)?;
     mount::attach_path(&directory, place).node(step)?;
     let made = wanted.into_iter().enumerate().map(|(index, (path, node))| {

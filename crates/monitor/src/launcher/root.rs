@@ -22,15 +22,16 @@ pub(super) enum Root {
 }
 
 impl Root {
-    /// Makes the overlay, or decides that the child has to. In the launcher process, which sees the host's files.
-    pub(super) fn prepare(overlay: &OverlayRoot) -> Result<Self, CallError> {
+    /// Makes the overlay, whose files may have a SELinux label, or decides that the child has to. In the launcher process,
+    /// which sees the host's files.
+    pub(super) fn prepare(overlay: &OverlayRoot, label: Option<&str>) -> Result<Self, CallError> {
         if overlay.lower.is_empty() {
             return Err(refused("root.lower: an overlay needs at least one layer"));
         }
-        match detached(overlay) {
+        match detached(overlay, label) {
             Ok(fd) => Ok(Root::Detached(fd)),
             Err(error) if missing_layer(overlay).is_none() && is_old_kernel(&error) => {
-                overlay::options(overlay).map(|(options, base)| Root::ByMount(options, base))
+                overlay::options(overlay, label).map(|(options, base)| Root::ByMount(options, base))
             }
             Err(error) => Err(node("mount the root", missing_layer(overlay).unwrap_or_else(|| error.to_string()))),
         }
@@ -39,8 +40,8 @@ impl Root {
     /// As [`Root::prepare`], in the launcher process's own mount namespace, in which the layers' files have the owners that
     /// a user namespace gives them. There it is mounted on kernels that cannot do without, for the child could not:
     /// who mounts an overlay is who reaches its layers.
-    pub(super) fn prepare_mapped(overlay: &OverlayRoot) -> Result<Self, CallError> {
-        let (options, base) = match Root::prepare(overlay)? {
+    pub(super) fn prepare_mapped(overlay: &OverlayRoot, label: Option<&str>) -> Result<Self, CallError> {
+        let (options, base) = match Root::prepare(overlay, label)? {
             detached @ Root::Detached(_) => return Ok(detached),
             Root::ByMount(options, base) => (options, base),
         };
@@ -107,9 +108,10 @@ pub(super) fn lock(root: BorrowedFd<'_>) -> Result<(), CallError> {
 }
 
 /// The overlay as a mount of no namespace.
-fn detached(overlay: &OverlayRoot) -> Result<OwnedFd, mount::Error> {
+fn detached(overlay: &OverlayRoot, label: Option<&str>) -> Result<OwnedFd, mount::Error> {
     let filesystem = Filesystem::open("overlay")?;
     filesystem.set("source", "overlay")?;
+    filesystem.label(label)?;
     // Layers may be copied and restored elsewhere, and an index would tie the upper one to them.
     filesystem.set("index", "off")?;
     add_layers(&filesystem, &overlay.lower)?;
@@ -172,7 +174,7 @@ mod tests {
     }
 
     fn by_mount(overlay: &OverlayRoot) -> Root {
-        let (options, base) = overlay::options(overlay).unwrap();
+        let (options, base) = overlay::options(overlay, None).unwrap();
         Root::ByMount(options, base)
     }
 
@@ -211,7 +213,7 @@ mod tests {
         filesystem.set("upperdir", escaped(&overlay.upper)).unwrap();
         filesystem.set("workdir", escaped(&overlay.work)).unwrap();
         filesystem.mount(0).unwrap();
-        let root = detached(&overlay).unwrap();
+        let root = detached(&overlay, None).unwrap();
         assert_eq!((read(&root, "file"), read(&root, "other")), ("a".into(), "other".into()));
     }
 }

@@ -81,7 +81,10 @@ impl Pod {
         enter_namespaces(&plan, users_fd)?;
         step("sysctl", sysctl::write(&plan, netns, users_fd))?;
         let owner = plan.users.as_ref().and_then(Mappings::root).unwrap_or_default();
-        let shm = plan.private_ipc.then(|| step("shm", shm::make(plan.shm_size, owner))).transpose()?;
+        let shm = plan
+            .private_ipc
+            .then(|| step("shm", shm::make(plan.shm_size, owner, plan.shm_label.as_deref())))
+            .transpose()?;
         let init = match plan.shared_pid {
             true => Init::Running(step("pod init", init::start(netns, users_fd))?),
             false => Init::None,

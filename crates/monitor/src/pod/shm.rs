@@ -13,12 +13,14 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use super::elsewhere;
 
-/// Makes it, `size` bytes large at most and with an owner (user and group), and returns its mount namespace.
+/// Makes it, `size` bytes large at most, with an owner (user and group) and maybe a SELinux label, and returns its mount
+/// namespace.
 ///
 /// # Errors
 /// The step and why.
-pub fn make(size: u64, (uid, gid): (u32, u32)) -> Result<OwnedFd, String> {
-    let options = format!("mode=1777,uid={uid},gid={gid},size={size}\0");
+pub fn make(size: u64, (uid, gid): (u32, u32), label: Option<&str>) -> Result<OwnedFd, String> {
+    let context = label.map(|label| format!(",context=\"{label}\"")).unwrap_or_default();
+    let options = format!("mode=1777,uid={uid},gid={gid},size={size}{context}\0");
     let options = std::ffi::CString::from_vec_with_nul(options.into_bytes()).map_err(|error| error.to_string())?;
     let made = elsewhere(&[], || {
         let namespace = enter(MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, &options)
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn its_root_is_an_empty_tmpfs_and_the_machine_does_not_see_it() {
         let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let shm = make(1024 * 1024, (0, 0)).unwrap();
+        let shm = make(1024 * 1024, (0, 0), None).unwrap();
         assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
         fork::run(&[shm.as_fd()], || {
             move_into_link_name_space(shm.as_fd(), Some(LinkNameSpaceType::Mount))

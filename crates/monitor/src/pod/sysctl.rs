@@ -126,6 +126,7 @@ mod tests {
             cgroup: None,
             in_v2: false,
             shm_size: 0,
+            shm_label: None,
             oom_score_adj: 0,
         }
     }

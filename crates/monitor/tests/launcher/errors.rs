@@ -73,6 +73,12 @@ fn what_the_node_lacks() {
         assert!(error.contains("AppArmor is not enabled"), "{error}");
         fixture.process().as_object_mut().unwrap().remove("apparmorProfile");
     }
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        fixture.spec["linux"]["mountLabel"] = json!("u:r:t:s0:c1,c2");
+        let error = fixture.error().to_string();
+        assert!(error.contains("mount the root") || error.contains("attach the root"), "{error}");
+        fixture.spec["linux"].as_object_mut().unwrap().remove("mountLabel");
+    }
     fixture.spec["mounts"][0]["options"] = json!(["colour=red"]);
     let error = fixture.error().to_string();
     assert!(error.contains("/proc") && error.contains("colour=red"), "{error}");

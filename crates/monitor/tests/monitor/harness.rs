@@ -66,6 +66,7 @@ pub fn plan() -> PodPlan {
         sysctls: Vec::new(),
         in_v2: false,
         shm_size: 1024 * 1024,
+        shm_label: None,
         oom_score_adj: 0,
     }
 }

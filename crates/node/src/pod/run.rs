@@ -178,6 +178,7 @@ fn plan(node: &Node, pod: &Pod, in_v2: bool) -> Result<PodPlan> {
         cgroup: Some(pod.monitor_cgroup(node)),
         in_v2,
         shm_size: SHM_SIZE,
+        shm_label: spec::file_label(pod.config.security.selinux.as_ref(), &pod.id, &node.host),
         oom_score_adj: MONITOR_OOM_SCORE,
     })
 }

@@ -79,9 +79,9 @@ pub(super) fn process_label(input: &SpecInput<'_>) -> Result<Option<String>> {
     }
 }
 
-/// The SELinux label of the container's files, of the same level as its processes.
-pub fn file_label(security: &Security, pod_id: &str, host: &Host) -> Option<String> {
-    let (asked, policy) = (security.selinux.as_ref()?, host.selinux.as_ref()?);
+/// The SELinux label of a container's or pod's files, of the same level as its processes, if one is asked for.
+pub fn file_label(asked: Option<&Selinux>, pod_id: &str, host: &Host) -> Option<String> {
+    let (asked, policy) = (asked?, host.selinux.as_ref()?);
     Some(with_parts(&policy.file, ["", "", "", &level_of(pod_id, &asked.level)]))
 }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{Linux, Root, Spec};
 
-pub use confinement::Seccomp;
+pub use confinement::{Seccomp, file_label};
 pub use devices::HostDevice;
 pub use host::{AppArmor, CgroupMode, Host, Hugetlb, user_namespaces_supported};
 pub use namespaces::namespace_of;
@@ -160,7 +160,7 @@ fn linux(input: &SpecInput<'_>, withheld: &mut Vec<String>) -> Result<Linux> {
         .set_rootfs_propagation(mounts::root_propagation(input.config))
         .set_masked_paths(Some(confinement::paths(security, &security.masked_paths)))
         .set_readonly_paths(Some(confinement::paths(security, &security.readonly_paths)))
-        .set_mount_label(confinement::file_label(security, input.pod_id, input.host));
+        .set_mount_label(file_label(security.selinux.as_ref(), input.pod_id, input.host));
     if let Some(mappings) = &input.pod.security.namespaces.users {
         linux
             .set_uid_mappings(Some(users::ranges(&mappings.uids)))
