@@ -1,5 +1,7 @@
 //! What the store knows of an image.
 
+use std::collections::BTreeMap;
+
 use oci_spec::image::ImageConfiguration;
 
 use crate::digest::Digest;
@@ -17,6 +19,8 @@ pub struct Image {
     pub size: u64,
     /// The layers, lowest first.
     pub layers: Vec<ImageLayer>,
+    /// What its manifest says of it.
+    pub annotations: BTreeMap<String, String>,
     /// The image's configuration.
     pub config: ImageConfiguration,
     /// Whether garbage collection must leave it alone.

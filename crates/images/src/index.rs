@@ -30,11 +30,14 @@ pub(crate) struct ImageRecord {
     /// Directories whose attributes a layer above covers, each with the layer that has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub covered: BTreeMap<String, Digest>,
+    /// What the manifest says of the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl ImageRecord {
     pub fn new(config: String, size: u64, layers: Vec<ImageLayer>, covered: BTreeMap<String, Digest>) -> Self {
-        Self { version: VERSION, config, size, layers, covered }
+        Self { version: VERSION, config, size, layers, covered, annotations: BTreeMap::new() }
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct ImageIndex {
 struct ImageManifest {
     config: Descriptor,
     layers: Vec<Descriptor>,
+    #[serde(default)]
+    annotations: Option<serde_json::Value>,
 }
 
 /// What a manifest's bytes mean.
@@ -64,6 +66,8 @@ pub(crate) enum Manifest {
     Image {
         config: Content,
         layers: Vec<Content>,
+        /// What the manifest says of the image.
+        annotations: BTreeMap<String, String>,
     },
 }
 
@@ -81,6 +85,20 @@ struct Form {
     fs_layers: Option<serde_json::Value>,
     #[serde(default)]
     artifact_type: Option<String>,
+}
+
+/// The most bytes of an image's annotations. An image with more has none: they are kept in memory, and are in every list.
+const MAX_ANNOTATIONS: usize = 64 << 10;
+
+/// Those that are text, as all should be.
+fn annotations(value: Option<serde_json::Value>) -> BTreeMap<String, String> {
+    let Some(serde_json::Value::Object(entries)) = value else { return BTreeMap::new() };
+    let text = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
+    let found: BTreeMap<_, _> = entries.into_iter().filter_map(text).collect();
+    match found.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() {
+        0..=MAX_ANNOTATIONS => found,
+        _ => BTreeMap::new(),
+    }
 }
 
 impl Manifest {
@@ -117,7 +135,8 @@ impl Manifest {
             }
             content(layer, &field)
         });
-        Ok(Self::Image { config, layers: layers.collect::<Result<_, _>>()? })
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Self::Image { config, layers, annotations: annotations(manifest.annotations) })
     }
 }
 

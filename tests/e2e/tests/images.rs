@@ -99,8 +99,17 @@ fn status_and_list_tell_tags_digests_size_and_user() {
         assert_eq!(info["imageSpec"]["config"]["User"], "1000:50");
         let mut settings = image::busybox_config();
         settings["User"] = json!("alice");
-        let named = lab.image("named", &above_busybox(vec![]).config(settings).build()).await;
+        let mut annotated = above_busybox(vec![]).config(settings).build();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&annotated.manifest).unwrap();
+        manifest["annotations"] = json!({"org.opencontainers.image.title": "named"});
+        annotated.manifest = manifest.to_string().into_bytes();
+        let named = lab.image("named", &annotated).await;
         let named = lab.cri.image(&named).await.unwrap().unwrap();
+        let spec = named.spec.clone().unwrap();
+        assert_eq!(
+            (spec.image, spec.annotations["org.opencontainers.image.title"].as_str()),
+            (named.id.clone(), "named")
+        );
         assert_eq!((named.uid, named.username.as_str(), named.pinned), (None, "alice", false));
         lab.cri.remove_image(&named.id).await.unwrap();
         let second = lab.registry.push("told", "2", &built).await;

@@ -26,8 +26,21 @@ fn refused(change: impl FnOnce(&mut Value)) -> String {
 
 #[test]
 fn an_image_is_read() {
-    let Manifest::Image { config, layers } = parse(&image()).unwrap() else { panic!("not an image") };
-    assert_eq!((config.size, layers.len(), layers[0].size), (3, 1, 5));
+    let Manifest::Image { config, layers, annotations } = parse(&image()).unwrap() else { panic!("not an image") };
+    assert_eq!((config.size, layers.len(), layers[0].size, annotations.len()), (3, 1, 5, 0));
+}
+
+#[test]
+fn annotations_are_kept_up_to_a_bound() {
+    let of = |value: Value| {
+        let mut image = image();
+        image["annotations"] = value;
+        let Manifest::Image { annotations, .. } = parse(&image).unwrap() else { panic!("not an image") };
+        annotations.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(of(json!({"a": "b", "c": 5})), [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(of(json!({"a": "x".repeat(MAX_ANNOTATIONS)})), []);
+    assert_eq!((of(json!("text")), of(Value::Null)), (vec![], vec![]));
 }
 
 #[test]

@@ -39,6 +39,7 @@ struct Plan {
     layers: Vec<(Content, Digest)>,
     /// Bytes of manifest, configuration and compressed layers.
     size: u64,
+    annotations: BTreeMap<String, String>,
 }
 
 /// Keeps layers from being collected while an image that needs them is put together.
@@ -162,9 +163,10 @@ impl Inner {
                         return Err(bad(format!("{} has {got} bytes, want {}", image.digest, image.size)));
                     }
                 }
-                Manifest::Image { config, layers } => {
+                Manifest::Image { config, layers, annotations } => {
                     let bytes = source.blob(&config, limits.config_bytes, shown).await?;
-                    return Plan::new(fetched.bytes.len(), config, layers, bytes).map_err(bad);
+                    let plan = Plan::new(fetched.bytes.len(), config, layers, bytes).map_err(bad)?;
+                    return Ok(Plan { annotations, ..plan });
                 }
             }
         }
@@ -310,7 +312,7 @@ impl Plan {
         let text = String::from_utf8(bytes).map_err(|_| "the configuration is not UTF-8".to_owned())?;
         let size = layers.iter().fold(manifest as u64 + config.size, |sum, layer| sum.saturating_add(layer.size));
         let layers = layers.into_iter().zip(diff_ids).collect();
-        Ok(Self { id: config.digest, config: text, layers, size })
+        Ok(Self { id: config.digest, config: text, layers, size, annotations: BTreeMap::new() })
     }
 
     fn record(&self, covered: BTreeMap<String, Digest>) -> ImageRecord {
@@ -319,7 +321,10 @@ impl Plan {
             blob: content.digest,
             size: content.size,
         };
-        ImageRecord::new(self.config.clone(), self.size, self.layers.iter().map(layer).collect(), covered)
+        let layers = self.layers.iter().map(layer).collect();
+        let mut record = ImageRecord::new(self.config.clone(), self.size, layers, covered);
+        record.annotations.clone_from(&self.annotations);
+        record
     }
 }
 

@@ -97,6 +97,7 @@ impl State {
             repo_digests: Vec::new(),
             size: record.size,
             layers: record.layers.clone(),
+            annotations: record.annotations.clone(),
             config,
             pinned: false,
         };

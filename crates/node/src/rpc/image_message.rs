@@ -17,8 +17,19 @@ pub fn of(image: &Image) -> v1::Image {
         size: image.size,
         uid: uid.map(|value| v1::Int64Value { value }),
         username,
-        spec: None,
+        spec: Some(spec(image)),
         pinned: image.pinned,
+    }
+}
+
+/// The image as a request names it: what a caller gives back with it.
+fn spec(image: &Image) -> v1::ImageSpec {
+    v1::ImageSpec {
+        image: image.id.clone(),
+        annotations: image.annotations.clone(),
+        user_specified_image: String::new(),
+        runtime_handler: String::new(),
+        image_ref: String::new(),
     }
 }
 

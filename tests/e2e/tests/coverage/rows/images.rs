@@ -47,7 +47,7 @@ pub const ROWS: &[Message] = &[
         "Image",
         &[
             done(&["id", "repo_tags", "repo_digests", "size", "uid", "username"], TOLD),
-            without_meaning(&["spec"], "would be annotations of the image's manifest, which are not kept"),
+            noted(&["spec"], "its id, and the annotations of its manifest", TOLD),
             without_meaning(
                 &["pinned"],
                 "is always false: what other runtimes pin is the image of their pause process, and there is none",
