@@ -5,6 +5,7 @@
 
 mod command;
 mod console;
+mod hidden;
 mod root;
 
 use std::fs;
@@ -16,6 +17,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use self::command::{Command, Streams};
 use self::console::Console;
+use self::hidden::Hidden;
 use crate::launch::{bad, node};
 use crate::launcher::{PodHandles, Started, Stdio};
 use crate::protocol::{CallError, Exec, Launch, POD_SHM, image_number};
@@ -81,7 +83,9 @@ fn create_and_start(
         root::mount_shm(namespace, &container.shm())?;
     }
     let bundle = &container.runtime.bundle;
-    write_json(&bundle.join("config.json"), &spec_for(container, plan.spec.clone(), pod))?;
+    let mut spec = spec_for(container, plan.spec.clone(), pod);
+    let hidden = Hidden::take(&mut spec)?;
+    write_json(&bundle.join("config.json"), &spec)?;
     let console = if stdio.is_none() { Some(Console::listen(bundle)?) } else { None };
     let pid_file = bundle.join("init.pid");
     let mut create = Command::new(container.runtime, &bundle.join("log.json"));
@@ -92,6 +96,7 @@ fn create_and_start(
     create.argument(container.id).run("create", stdio.map_or(Streams::None, Streams::Given))?;
     let console = console.map(Console::receive).transpose()?;
     let pid = read_pid(&pid_file)?;
+    hidden.apply()?;
     let mut start = Command::new(container.runtime, &bundle.join("log.json"));
     start.argument("start").argument(container.id).run("start", Streams::None)?;
     Ok(Started { pid, console })

@@ -42,11 +42,13 @@ pub struct Setup {
     /// Whether every execve of the daemon and its descendants is recorded (see [`Daemon::executed`]), and every seccomp
     /// filter that they load (see [`Daemon::filters`]).
     pub traced: bool,
+    /// Whether cgroup v2 is all that is mounted, with the controllers that v1 has left it.
+    pub only_cgroup_v2: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { network: Network::Bridge, handler: "corten", extra: String::new(), traced: false }
+        Self { network: Network::Bridge, handler: "corten", extra: String::new(), traced: false, only_cgroup_v2: false }
     }
 }
 

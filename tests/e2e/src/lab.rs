@@ -35,6 +35,9 @@ pub struct Lab {
 /// If the test does, or if something is left behind, with the daemon's log.
 pub fn test(setup: Setup, body: impl AsyncFnOnce(&mut Lab) + Send + 'static) {
     namespace::isolated(move || {
+        if setup.only_cgroup_v2 {
+            namespace::mount_only_cgroup_v2();
+        }
         let dir = tempfile::Builder::new().prefix("ce-").tempdir_in("/tmp").expect("make a directory");
         let paths = Paths::new(dir.path());
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(&dir, setup, body)));

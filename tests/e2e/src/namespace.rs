@@ -7,7 +7,7 @@
 use std::{fs::File, path::Path, process::Command};
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     unistd::Uid,
 };
@@ -42,6 +42,15 @@ fn enter_fresh() {
     std::fs::create_dir_all(NAMED).expect("make the directory of named network namespaces");
     mount(Some("tmpfs"), NAMED, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
     run("ip", &["link", "set", "lo", "up"]);
+}
+
+/// Mounts cgroup v2 in the place of all hierarchies, in this thread's mount namespace.
+///
+/// # Panics
+/// If that fails.
+pub fn mount_only_cgroup_v2() {
+    umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).expect("unmount the cgroups");
+    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>).expect("mount cgroup v2");
 }
 
 /// Runs `body` on a new thread in the network namespace that `ip netns` knows by this name. A socket made there stays

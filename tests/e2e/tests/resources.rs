@@ -201,7 +201,7 @@ fn a_bad_update_changes_nothing(setup: Setup) {
         let group = cgroup_of(lab, &id);
         let (before, told) = (InForce::of(&group), reported(lab, &id).await);
         type Change = fn(&mut LinuxContainerResources);
-        let bad: [(&str, Change); 10] = [
+        let bad: [(&str, Change); 11] = [
             ("linux.cpu_period", |r| r.cpu_period = 10),
             ("linux.cpu_quota", |r| r.cpu_quota = -7),
             ("linux.cpu_shares", |r| r.cpu_shares = -1),
@@ -212,6 +212,9 @@ fn a_bad_update_changes_nothing(setup: Setup) {
             ("linux.cpuset_mems", |r| r.cpuset_mems = "1-0".into()),
             ("linux.hugepage_limits[0].page_size", |r| {
                 r.hugepage_limits = vec![HugepageLimit { page_size: "big".into(), limit: 0 }];
+            }),
+            ("linux.hugepage_limits[0].page_size", |r| {
+                r.hugepage_limits = vec![HugepageLimit { page_size: "3MB".into(), limit: 0 }];
             }),
             ("linux.unified", |r| drop(r.unified.insert("cgroup.kill".into(), "1".into()))),
         ];
@@ -392,10 +395,16 @@ fn limits_of_a_pod_reach_its_own_cgroup(setup: Setup) {
         update_pod(lab, &pod, None, Some(of_pod(400, 0, 0))).await.unwrap();
         let now = InForce::of(&group);
         assert_eq!((now.memory, now.quota), (420 * MIB, 110_000));
+        // An overhead with a period of its own: 30 ms of 50 are 60 of 100.
+        let costlier = LinuxContainerResources { cpu_period: 50_000, ..of_pod(50, 30_000, 1048) };
+        update_pod(lab, &pod, Some(costlier), None).await.unwrap();
+        let now = InForce::of(&group);
+        assert_eq!((now.memory, now.quota, now.period), (450 * MIB, 160_000, 100_000));
+        assert!(now.has_shares("2048", "170"), "{now:?}");
         let (overhead, resources) = reported_of_pod(lab, &pod).await;
         assert_eq!(
             (&overhead["memory_limit_in_bytes"], &resources["memory_limit_in_bytes"]),
-            (&(20 * MIB).into(), &(400 * MIB).into())
+            (&(50 * MIB).into(), &(400 * MIB).into())
         );
         assert_eq!(resources["cpu_quota"], 100_000);
         let bad = LinuxContainerResources { memory_swap_limit_in_bytes: 5, ..Default::default() };

@@ -79,7 +79,7 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
     let (task_container, user) = (container.clone(), resolved.user.clone());
     // It looks at the mounts' sources, which may be on a file system that hangs.
     node.blocking(move |node| {
-        let spec = build_spec(node, &task_container, &ready, &image, &user, claims.is_some())?;
+        let spec = build_spec(node, &task_container, &ready, &image, &user)?;
         if let Some((features, program)) = claims {
             features.check(&spec, &program)?;
         }
@@ -104,14 +104,7 @@ async fn resolve_user(node: &Node, config: &ContainerConfig, image: &Image) -> R
     user::resolve(&config.security, &image.config, passwd.as_deref(), group.as_deref())
 }
 
-fn build_spec(
-    node: &Node,
-    container: &Container,
-    ready: &Ready,
-    image: &Image,
-    user: &ResolvedUser,
-    handler_external: bool,
-) -> Result<Spec> {
+fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, user: &ResolvedUser) -> Result<Spec> {
     let (pod, config) = (&container.pod, container.config());
     let files = resolv::files(&node.pod_directory(&pod.id));
     let netns = pod.has_network().then(|| node.netns_path(&pod.id));
@@ -137,7 +130,6 @@ fn build_spec(
         sources: &sources,
         cgroups_path: &container.cgroup(node),
         host: &node.host,
-        handler_external,
     })?;
     for what in withheld {
         tracing::info!(container = container.id(), what, "withheld: the daemon does not have it itself");

@@ -4,6 +4,7 @@
 //! record of them (`runc update`) is not kept, as nothing reads it. What is not named in an update stays as it is.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use corten_host::cgroup::{self, Cgroup};
@@ -13,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Container, State, create, launch, spec_path};
 use crate::check;
 use crate::error::{Error, Result};
-use crate::node::{Handler, Node};
+use crate::node::Node;
 use crate::resources::Resources;
 use crate::spec;
 
@@ -75,6 +76,7 @@ struct Update {
 impl Update {
     fn apply(&self, node: &Node) -> Result<()> {
         let container = &self.container;
+        spec::check_page_sizes(&self.change, &node.host, "linux")?;
         let before = container.resources();
         let after = before.changed_by(&self.change);
         after.check("linux")?;
@@ -111,14 +113,8 @@ impl Update {
     }
 
     fn oci(&self, node: &Node, resources: &Resources) -> Result<oci_spec::runtime::LinuxResources> {
-        let external = matches!(node.handler(&self.container.pod.handler)?, Handler::External { .. });
         let mut withheld = Vec::new();
-        let field = "linux.unified";
-        let oci =
-            spec::linux_resources(resources, &node.host, external, &mut withheld).map_err(|error| match error {
-                Error::Unsupported(_) => check::unsupported(field, "this node's cgroups are not version 2"),
-                other => other,
-            })?;
+        let oci = spec::linux_resources(resources, &node.host, "linux", &mut withheld)?;
         for what in withheld {
             tracing::info!(container = self.container.id(), what, "withheld: this node cannot do it");
         }
@@ -141,9 +137,21 @@ impl Update {
         Ok(())
     }
 
+    /// Whether a cgroup's file is one of those named in the change.
+    fn names(&self, file: &Path) -> bool {
+        file.file_name().and_then(|name| name.to_str()).is_some_and(|name| self.change.unified.contains_key(name))
+    }
+
     fn refused(&self, error: cgroup::Error) -> Error {
         match self.container.state().run() {
-            Some(_) => refused("linux", error),
+            Some(_) => match error {
+                // A file by its own name, whatever field there is for it.
+                cgroup::Error::Write { file, value, source } if self.names(&file) => {
+                    let why = format!("the kernel refuses it in {}: {source}", file.display());
+                    Error::invalid("linux.unified", check::shown(&value), why)
+                }
+                other => refused("linux", other),
+            },
             None => Error::Precondition(format!("container {:?} has ended meanwhile", self.container.id())),
         }
     }

@@ -106,7 +106,7 @@ fn set(node: &Node, pod: &Pod, resources: &PodResources, field: &str) -> Result<
         return Ok(());
     }
     let mut withheld = Vec::new();
-    let limits = spec::linux_resources(&resources.total(), &node.host, false, &mut withheld)?;
+    let limits = spec::linux_resources(&resources.total(), &node.host, field, &mut withheld)?;
     for what in withheld {
         tracing::info!(pod = pod.id, what, "withheld: this node cannot do it");
     }

@@ -24,6 +24,8 @@ pub struct Host {
     pub swap_limit: bool,
     /// Whether cgroups can limit huge pages.
     pub hugetlb: Hugetlb,
+    /// The sizes of huge pages that the kernel has, as cgroups name them: `2MB`.
+    pub huge_page_sizes: Vec<String>,
     /// Whether the kernel has seccomp filters.
     pub seccomp: bool,
     /// Whether the kernel has AppArmor.
@@ -48,8 +50,6 @@ pub enum CgroupMode {
 pub enum Hugetlb {
     /// They cannot.
     Absent,
-    /// In the version 2 part of hybrid cgroups only, which runc and its kin do not see.
-    HybridOnly,
     /// They can.
     Present,
 }
@@ -69,6 +69,9 @@ pub enum AppArmor {
 /// The AppArmor profile that stands for the runtime's default.
 const DEFAULT_PROFILE: &str = "corten-default";
 const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A directory for each size of huge pages.
+const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
 /// The capabilities in the order of their numbers (linux/capability.h).
 const NUMBERED: [Capability; 41] = [
@@ -131,6 +134,7 @@ impl Host {
             cgroup,
             swap_limit: swap_limit(Path::new(CGROUPS), cgroup),
             hugetlb: hugetlb(Path::new(CGROUPS)),
+            huge_page_sizes: huge_page_sizes(Path::new(HUGE_PAGES)),
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             apparmor: apparmor(),
             selinux: selinux::Policy::read(),
@@ -202,11 +206,25 @@ fn swap_limit(root: &Path, mode: CgroupMode) -> bool {
 
 fn hugetlb(root: &Path) -> Hugetlb {
     let listed = |file: &str| has_word(&root.join(file), "hugetlb");
-    match root.join("hugetlb").exists() || listed("cgroup.controllers") {
+    match root.join("hugetlb").exists() || listed("cgroup.controllers") || listed("unified/cgroup.controllers") {
         true => Hugetlb::Present,
-        false if listed("unified/cgroup.controllers") => Hugetlb::HybridOnly,
         false => Hugetlb::Absent,
     }
+}
+
+/// Reads the sizes from the names of directories like `hugepages-2048kB`.
+fn huge_page_sizes(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut sizes: Vec<u64> =
+        names.filter_map(|name| name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()).collect();
+    sizes.sort_unstable();
+    let name = |size: u64| match size {
+        0..1024 => format!("{size}KB"),
+        1024..1_048_576 => format!("{}MB", size >> 10),
+        _ => format!("{}GB", size >> 20),
+    };
+    sizes.into_iter().map(name).collect()
 }
 
 fn apparmor() -> AppArmor {
@@ -250,7 +268,7 @@ mod tests {
         fs::create_dir(root.join("unified")).unwrap();
         fs::write(root.join("unified/cgroup.controllers"), "hugetlb\n").unwrap();
         assert_eq!(cgroup_mode(root), CgroupMode::Hybrid);
-        assert_eq!(hugetlb(root), Hugetlb::HybridOnly);
+        assert_eq!(hugetlb(root), Hugetlb::Present);
         fs::write(root.join("cgroup.controllers"), "cpu memory\n").unwrap();
         assert_eq!(cgroup_mode(root), CgroupMode::V2);
         assert!(!swap_limit(root, CgroupMode::V2));
@@ -259,6 +277,16 @@ mod tests {
         fs::create_dir(root.join("system.slice")).unwrap();
         fs::write(root.join("system.slice/memory.swap.max"), "max\n").unwrap();
         assert!(swap_limit(root, CgroupMode::V2));
+    }
+
+    #[test]
+    fn sizes_of_huge_pages_are_named_as_cgroups_name_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["hugepages-1048576kB", "hugepages-64kB", "hugepages-2048kB", "other"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(huge_page_sizes(dir.path()), ["64KB", "2MB", "1GB"]);
+        assert_eq!(huge_page_sizes(&dir.path().join("missing")), Vec::<String>::new());
     }
 
     #[test]

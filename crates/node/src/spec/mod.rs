@@ -31,7 +31,7 @@ pub use devices::HostDevice;
 pub use host::{AppArmor, CgroupMode, Host, Hugetlb, user_namespaces_supported};
 pub use namespaces::namespace_of;
 pub use process::exec_process;
-pub use resources::linux_resources;
+pub use resources::{check_page_sizes, linux_resources};
 pub use sources::{Sources, prepare_sources, relabel_sources};
 pub use stop::{signal_message, stop_signal};
 pub use sysctls::pod_sysctls;
@@ -70,8 +70,6 @@ pub struct SpecInput<'a> {
     pub cgroups_path: &'a str,
     /// What this node can do.
     pub host: &'a Host,
-    /// Whether an external runtime launches it, from which some cgroups are hidden.
-    pub handler_external: bool,
 }
 
 /// Where a container's namespaces are.
@@ -149,7 +147,7 @@ fn check_privilege(input: &SpecInput<'_>) -> Result<()> {
 
 fn linux(input: &SpecInput<'_>, withheld: &mut Vec<String>) -> Result<Linux> {
     let security = &input.config.security;
-    let mut resources = linux_resources(&input.config.resources, input.host, input.handler_external, withheld)?;
+    let mut resources = linux_resources(&input.config.resources, input.host, "config.linux.resources", withheld)?;
     resources.set_devices(Some(devices::rules(security.privileged, &input.sources.devices)));
     let mut linux = Linux::default();
     linux

@@ -5,27 +5,29 @@ use oci_spec::runtime::{LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxResource
 use super::{CgroupMode, Host, Hugetlb};
 use crate::check;
 use crate::error::Result;
-use crate::resources::Resources;
+use crate::resources::{HugepageLimit, Resources};
 
-/// Converts limits, leaving out what was not asked for. Limits on huge pages that this node's cgroups, or an external
-/// runtime on them, cannot set are left out too, and added to `withheld` if they allow any. Devices are not set.
+/// Converts limits, leaving out what was not asked for; `field` is their path in the request. Limits on huge pages that this
+/// node's cgroups cannot set are left out too, and added to `withheld` if they allow any. Devices are not set.
 ///
 /// # Errors
-/// [`Error::Unsupported`](crate::error::Error::Unsupported) if cgroup v2 files are asked for where there is no cgroup v2.
+/// [`Error::Unsupported`](crate::error::Error::Unsupported) if cgroup v2 files are asked for where there is no cgroup v2;
+/// [`Error::Invalid`](crate::error::Error::Invalid) for huge pages of a size that the kernel does not have.
 pub fn linux_resources(
     resources: &Resources,
     host: &Host,
-    external: bool,
+    field: &str,
     withheld: &mut Vec<String>,
 ) -> Result<LinuxResources> {
     if !resources.unified.is_empty() && host.cgroup != CgroupMode::V2 {
-        return Err(check::unsupported("linux.resources.unified", "this node's cgroups are not version 2"));
+        return Err(check::unsupported(&format!("{field}.unified"), "this node's cgroups are not version 2"));
     }
+    check_page_sizes(resources, host, field)?;
     let mut linux = LinuxResources::default();
     linux.set_cpu(cpu(resources)).set_memory(memory(resources, host));
-    let hugepages = match (host.hugetlb, external) {
-        (Hugetlb::Present, _) | (Hugetlb::HybridOnly, false) => hugepages(resources),
-        (Hugetlb::HybridOnly, true) | (Hugetlb::Absent, _) => {
+    let hugepages = match host.hugetlb {
+        Hugetlb::Present => hugepages(resources),
+        Hugetlb::Absent => {
             withheld.extend(without_hugepages(resources));
             Vec::new()
         }
@@ -37,6 +39,27 @@ pub fn linux_resources(
         linux.set_unified(Some(resources.unified.clone().into_iter().collect()));
     }
     Ok(linux)
+}
+
+/// Checks that the kernel has huge pages of each size that is limited; `field` is the limits' path in the request. Where it has
+/// no huge pages at all there is nothing that a limit of 0 would have to do.
+///
+/// # Errors
+/// [`Error::Invalid`](crate::error::Error::Invalid) naming the size.
+pub fn check_page_sizes(resources: &Resources, host: &Host, field: &str) -> Result<()> {
+    let known = &host.huge_page_sizes;
+    let is_known = |limit: &HugepageLimit| match known.is_empty() {
+        true => limit.limit == 0,
+        false => known.contains(&limit.page_size),
+    };
+    match resources.hugepages.iter().position(|limit| !is_known(limit)) {
+        None => Ok(()),
+        Some(index) => {
+            let size = resources.hugepages.get(index).map_or("", |limit| &limit.page_size);
+            let why = format!("the kernel has no huge pages of this size, only of: {}", known.join(", "));
+            Err(check::invalid(&format!("{field}.hugepage_limits[{index}].page_size"), size, why))
+        }
+    }
 }
 
 fn cpu(resources: &Resources) -> Option<LinuxCpu> {

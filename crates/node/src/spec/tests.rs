@@ -22,7 +22,6 @@ struct World {
     sources: Sources,
     pod_init: Option<i32>,
     target_pid: Option<i32>,
-    external: bool,
 }
 
 fn host() -> Host {
@@ -50,6 +49,7 @@ fn host() -> Host {
         cgroup: CgroupMode::V2,
         swap_limit: true,
         hugetlb: Hugetlb::Present,
+        huge_page_sizes: words(&["2MB", "1GB"]),
         seccomp: true,
         apparmor: AppArmor::Absent,
         selinux: None,
@@ -68,7 +68,6 @@ fn world() -> World {
         sources: Sources::default(),
         pod_init: Some(77),
         target_pid: None,
-        external: false,
     }
 }
 
@@ -107,7 +106,6 @@ impl World {
             sources: &sources,
             cgroups_path: "/kubepods/p1/c1",
             host: &self.host,
-            handler_external: self.external,
         })
     }
 
@@ -537,16 +535,19 @@ fn limits_that_the_node_cannot_set_are_left_out_or_refused() {
 }
 
 #[test]
-fn an_external_runtime_gets_no_limits_that_it_cannot_set() {
+fn huge_pages_of_an_unknown_size_are_refused() {
     let mut w = world();
-    w.host.hugetlb = Hugetlb::HybridOnly;
-    let sizes = [("2MB", 0), ("1GB", 1 << 30)];
-    let limits = sizes.map(|(size, limit)| HugepageLimit { page_size: size.into(), limit });
-    w.config.resources.hugepages = limits.into();
-    assert!(w.linux().resources().as_ref().unwrap().hugepage_limits().is_some());
-    w.external = true;
-    assert!(w.linux().resources().as_ref().unwrap().hugepage_limits().is_none());
-    assert_eq!(w.build().unwrap().withheld, ["the limit on huge pages of 1GB"]);
+    w.config.resources.hugepages =
+        ["2MB", "16MB"].map(|size| HugepageLimit { page_size: size.into(), limit: 0 }).into();
+    let error = w.build().map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains("config.linux.resources.hugepage_limits[1].page_size") && error.contains("2MB, 1GB"),
+        "{error}"
+    );
+    w.host.huge_page_sizes.clear();
+    assert!(w.build().is_ok(), "a kernel without huge pages has nothing to limit");
+    w.config.resources.hugepages[1].limit = 1 << 24;
+    assert!(matches!(w.build(), Err(Error::Invalid { .. })));
 }
 
 #[test]

@@ -421,6 +421,10 @@ const PLAIN: &[(&str, Change)] = &[
         let limit = |size: &str| HugepageLimit { page_size: size.into(), limit: 0 };
         resources(c).hugepage_limits = vec![limit("2MB"), limit("1GB")];
     }),
+    ("resources-hugepages", |c, _| {
+        let limit = |size: &str, limit| HugepageLimit { page_size: size.into(), limit };
+        resources(c).hugepage_limits = vec![limit("2MB", 4 << 20), limit("1GB", 1 << 30)];
+    }),
     ("target", |c, place| {
         namespaces(c).pid = NamespaceMode::Target as i32;
         namespaces(c).target_id = place.peer.to_owned();

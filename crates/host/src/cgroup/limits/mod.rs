@@ -19,7 +19,7 @@ impl Cgroup {
     /// shares, quotas and process limits of 0; -1 means no limit.
     ///
     /// Real-time scheduling, `memory.kernel` (gone since Linux 5.16), the network classes and RDMA are not applied. A hugepage limit
-    /// of 0 or -1 for which there is no controller, and a swap limit on a kernel that does not account swap, are passed over:
+    /// of 0 or -1 for which there is no controller, or on a hybrid machine none that can be enabled, and a swap limit on a kernel that does not account swap, are passed over:
     /// the kubelet sets them everywhere.
     ///
     /// # Errors
@@ -106,10 +106,11 @@ impl Cgroup {
             Err(e) => return Err(e),
         };
         if self.mode == Mode::Hybrid && version == Version::V2 {
-            if nothing {
-                return Ok(());
+            match self.enable_v2(Controller::Hugetlb) {
+                // Others may have processes in a cgroup above: then there is no limit, and nobody asked to use any.
+                Err(_) if nothing => return Ok(()),
+                enabled => enabled?,
             }
-            self.enable_v2(Controller::Hugetlb)?;
         }
         let (file_name, value) = match version {
             Version::V1 => ("limit_in_bytes", limit.limit().to_string()),

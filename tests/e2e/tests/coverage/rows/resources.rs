@@ -25,7 +25,8 @@ pub const ROWS: &[Message] = &[
                 &["hugepage_limits"],
                 "withheld, with a word in the log, where the node's cgroups cannot limit huge pages: the kubelet limits them always",
                 &[
-                    "crates/host/src/cgroup/limits/tests.rs::pids_io_and_hugepages",
+                    "limits::huge_pages_are_limited_and_limited_otherwise",
+                    "limits::huge_pages_are_limited_where_cgroups_are_of_version_2",
                     "crates/node/src/spec/tests.rs::limits_that_the_node_cannot_set_are_left_out_or_refused",
                 ],
             ),
@@ -33,14 +34,15 @@ pub const ROWS: &[Message] = &[
                 &["unified"],
                 "`Unimplemented` where cgroups are not version 2",
                 &[
+                    "limits::files_of_cgroups_are_set_by_name",
+                    "limits::files_of_version_2_are_refused_where_cgroups_are_not",
                     "crates/host/src/cgroup/limits/tests.rs::unified_keys_are_files_of_the_cgroup_and_nothing_else",
-                    "resources::an_update_that_the_kernel_refuses_changes_nothing",
                 ],
             ),
             noted(
                 &["memory_swap_limit_in_bytes"],
                 "memory and swap together; without it there is no swap to use",
-                &[CHANGED],
+                &["limits::swap_is_what_the_sum_leaves_and_none_without_one", CHANGED],
             ),
         ],
     ),
@@ -49,8 +51,8 @@ pub const ROWS: &[Message] = &[
         &[done(
             ALL,
             &[
-                "crates/host/src/cgroup/limits/tests.rs::pids_io_and_hugepages",
-                "resources::a_bad_update_changes_nothing",
+                "limits::huge_pages_are_limited_and_limited_otherwise",
+                "limits::huge_pages_of_a_size_that_the_kernel_has_not_are_refused",
             ],
         )],
     ),
