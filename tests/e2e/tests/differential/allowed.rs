@@ -88,11 +88,13 @@ impl Allowed {
 
 /// What may not differ whatever the reason: capabilities, seccomp, no_new_privs, id maps, limits and cgroups' values.
 pub fn is_protected(key: &str) -> bool {
-    let of_process = ["init ", "exec "].iter().find_map(|process| key.strip_prefix(process)).is_some_and(|key| {
-        let status = ["status Cap", "status Seccomp", "status NoNewPrivs", "status Uid", "status Gid", "status Groups"];
-        let files = ["limits ", "uid_map", "gid_map", "projid_map", "setgroups", "oom_score_adj"];
-        status.iter().chain(&files).any(|own| key.starts_with(own))
-    });
+    let of_process =
+        ["init ", "exec ", "terminal "].iter().find_map(|process| key.strip_prefix(process)).is_some_and(|key| {
+            let status =
+                ["status Cap", "status Seccomp", "status NoNewPrivs", "status Uid", "status Gid", "status Groups"];
+            let files = ["limits ", "uid_map", "gid_map", "projid_map", "setgroups", "oom_score_adj"];
+            status.iter().chain(&files).any(|own| key.starts_with(own))
+        });
     let inside = ["inside maps", "inside privileges"].iter().any(|section| key.starts_with(section));
     of_process || inside || key.starts_with("cgroup ")
 }

@@ -14,6 +14,8 @@ use serde_json::json;
 /// What every container's first process runs, and what is executed in it.
 pub const INIT: [&str; 2] = ["/bin/sleep", "100000"];
 pub const EXEC: [&str; 2] = ["/bin/sleep", "99999"];
+/// The same with a terminal.
+pub const ON_A_TERMINAL: [&str; 2] = ["/bin/sleep", "99998"];
 
 /// A pod, and the containers that are run in it.
 pub struct Pod {

@@ -7,14 +7,19 @@ use std::{
 };
 
 use corten_cri::v1::*;
-use corten_e2e::{cri, lab::Lab};
+use corten_e2e::{
+    cri,
+    lab::Lab,
+    streaming::{TERMINAL, to_end},
+};
+use corten_streaming::client::Transport;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::{
-    cases::{EXEC, INIT},
+    cases::{EXEC, INIT, ON_A_TERMINAL},
     cgroups, inside, mounts, process,
 };
 
@@ -30,6 +35,8 @@ pub struct Subject<'a> {
     /// The id of the container that was in the pod before.
     pub peer: &'a str,
     pub id: &'a str,
+    /// Whether a process with a terminal is executed in it too, and sysctls are read.
+    pub thoroughly: bool,
 }
 
 /// Reads everything.
@@ -48,10 +55,23 @@ pub async fn read(subject: &Subject<'_>) -> Facts {
     kill(Pid::from_raw(exec), Signal::SIGKILL).unwrap();
     let ended = running.await.unwrap().unwrap();
     facts.insert("exec ended".into(), ended.exit_code.to_string());
+    if subject.thoroughly {
+        on_a_terminal(&mut facts, subject, init).await;
+    }
     mounts::read(&mut facts, init);
     cgroups::read(&mut facts, init);
     inside::read(&mut facts, subject).await;
     normalise(facts, subject, init, exec).await
+}
+
+/// Reads a process that is executed with a terminal of its own.
+async fn on_a_terminal(facts: &mut Facts, subject: &Subject<'_>, init: i32) {
+    let session = subject.lab.cri.exec_session(subject.id, &ON_A_TERMINAL, TERMINAL, Transport::WebSocket).await;
+    let exec = cri::until("the process with a terminal", async || find(init, &cmdline(&ON_A_TERMINAL))).await;
+    process::read(facts, "terminal", exec, &[("init's", init)]);
+    mounts::list(facts, &proc(exec, "root"), "/dev/pts", 1);
+    kill(Pid::from_raw(exec), Signal::SIGKILL).unwrap();
+    facts.insert("terminal ended".into(), format!("{:?}", to_end(session).await.outcome));
 }
 
 /// The process id of a container's first process.

@@ -14,15 +14,19 @@ echo '# interfaces'; ls /sys/class/net
 echo '# network'; ip route
 echo '# resolv.conf'; cat /etc/resolv.conf
 echo '# hosts'; cat /etc/hosts
-echo '# sysctls'; grep -r '' /proc/sys/net /proc/sys/user /proc/sys/fs/mqueue /proc/sys/kernel/shm* \
-    /proc/sys/kernel/msg* /proc/sys/kernel/sem* /proc/sys/kernel/hostname /proc/sys/kernel/domainname
 exit 0";
+
+/// What is its pod's.
+const SYSCTLS: &str = "
+echo '# sysctls'; grep -r '' /proc/sys/net /proc/sys/user /proc/sys/fs/mqueue /proc/sys/kernel/shm* \
+    /proc/sys/kernel/msg* /proc/sys/kernel/sem* /proc/sys/kernel/hostname /proc/sys/kernel/domainname";
 
 /// What counts by itself.
 const COUNTERS: [&str; 3] = ["nf_conntrack_count", "/nf_conntrack_buckets", "/random"];
 
 pub async fn read(facts: &mut Facts, subject: &Subject<'_>) {
-    let output = subject.lab.cri.exec(subject.id, &["/bin/sh", "-c", SCRIPT]).await;
+    let script = if subject.thoroughly { [SYSCTLS, SCRIPT].concat() } else { SCRIPT.to_owned() };
+    let output = subject.lab.cri.exec(subject.id, &["/bin/sh", "-c", &script]).await;
     facts.insert("inside: exit code".into(), output.code.to_string());
     let mut section = "";
     let mut number = 0;

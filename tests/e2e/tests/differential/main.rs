@@ -39,7 +39,8 @@ struct Difference {
 const ABSENT: &str = "(absent)";
 
 /// What must have been read, or there was nothing to compare.
-const READ: [&str; 10] = [
+const READ: [&str; 11] = [
+    "terminal status CapEff",
     "init status CapEff",
     "exec status Seccomp",
     "init uid_map",
@@ -81,9 +82,9 @@ async fn run(lab: &Lab, world: &World, pod: &Pod, handler: &str) -> Vec<(String,
         let started = async { lab.cri.create(&pod_id, &config, &container).await };
         let id = started.await.unwrap_or_else(|e| panic!("create {case} by {handler}: {e}"));
         lab.cri.start(&id).await.unwrap_or_else(|e| panic!("start {case} by {handler}: {e}"));
-        let subject = Subject { lab, config: &config, pod: &pod_id, peer: &peer, id: &id };
+        let thoroughly = container.tty || name == "default";
+        let subject = Subject { lab, config: &config, pod: &pod_id, peer: &peer, id: &id, thoroughly };
         all.push((case, facts::read(&subject).await));
-        lab.cri.stop(&id, 0).await.unwrap();
         lab.cri.remove(&id).await.unwrap();
     }
     lab.cri.stop_pod(&pod_id).await.unwrap();

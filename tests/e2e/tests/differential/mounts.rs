@@ -66,7 +66,7 @@ pub fn read(facts: &mut Facts, pid: i32) {
 }
 
 /// What is in a directory, and below to a depth.
-fn list(facts: &mut Facts, root: &Path, directory: &str, depth: usize) {
+pub fn list(facts: &mut Facts, root: &Path, directory: &str, depth: usize) {
     let Ok(entries) = fs::read_dir(inside(root, directory)) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
