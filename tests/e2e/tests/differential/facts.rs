@@ -61,7 +61,7 @@ pub async fn read(subject: &Subject<'_>) -> Facts {
     mounts::read(&mut facts, init);
     cgroups::read(&mut facts, init);
     inside::read(&mut facts, subject).await;
-    normalise(facts, subject, init, exec).await
+    normalise(facts, subject).await
 }
 
 /// Reads a process that is executed with a terminal of its own.
@@ -124,7 +124,7 @@ fn failure(error: &io::Error) -> String {
 }
 
 /// Takes out what is a container's own: ids and paths made of them, and addresses.
-async fn normalise(facts: Facts, subject: &Subject<'_>, init: i32, exec: i32) -> Facts {
+async fn normalise(facts: Facts, subject: &Subject<'_>) -> Facts {
     let lab = subject.lab;
     let status = lab.cri.pod_status(subject.pod).await.unwrap();
     let ip = status.network.map(|network| network.ip).unwrap_or_default();
@@ -138,14 +138,9 @@ async fn normalise(facts: Facts, subject: &Subject<'_>, init: i32, exec: i32) ->
         (&dir, "<lab>"),
         (&ip, "<ip>"),
     ];
-    let pids = [(init.to_string(), "<init>"), (exec.to_string(), "<exec>")];
     let one = |text: &str| {
         let known = replaced.iter().filter(|(from, _)| !from.is_empty());
-        let text = known.fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
-        match pids.iter().find(|(pid, _)| *pid == text) {
-            Some((_, name)) => (*name).to_owned(),
-            None => text,
-        }
+        known.fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     };
     facts.iter().map(|(key, value)| (one(key), one(value))).collect()
 }
