@@ -25,6 +25,7 @@ for_each_launcher!(
     profiles_of_the_deprecated_fields_hold,
     what_the_kernel_lacks_is_refused_by_field,
     what_is_said_is_given_back_whole,
+    swap_is_told_where_cgroups_count_it,
 );
 
 fn bind(from: &Path, to: &Path, flags: MsFlags) {
@@ -335,6 +336,37 @@ fn what_is_said_is_given_back_whole(setup: Setup) {
         let of_pod = lab.cri.runtime().pod_sandbox_status(request).await.unwrap().into_inner();
         assert_eq!((of_pod.containers_statuses, of_pod.info.is_empty()), (vec![status], true));
         assert!(before <= of_pod.timestamp && of_pod.timestamp <= now());
+    });
+}
+
+fn swap_is_told_where_cgroups_count_it(setup: Setup) {
+    lab::test(setup, async |lab| {
+        let image = lab.busybox().await;
+        let config = lab.pod("swap");
+        let pod = lab.run_pod(&config).await;
+        let container = pods::with_resources(pods::sleeper("c", &image), |resources| {
+            (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes) = (64 << 20, 96 << 20);
+        });
+        let id = lab.start(&pod, &config, &container).await;
+        let all = lab.snapshot().all("cgroup");
+        let own = all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap();
+        let group = &own[own.find("/e2e-").unwrap()..];
+        let counted = [format!("memory{group}/memory.memsw.usage_in_bytes"), format!("{group}/memory.swap.current")];
+        let counted =
+            counted.iter().any(|file| Path::new("/sys/fs/cgroup").join(file.trim_start_matches('/')).exists());
+        let swap = lab.cri.stats(&id).await.unwrap().swap;
+        assert_eq!(swap.is_some(), counted, "{swap:?}");
+        let Some(SwapUsage { timestamp, swap_available_bytes, swap_usage_bytes }) = swap else { return };
+        let sum = swap_available_bytes.unwrap().value + swap_usage_bytes.unwrap().value;
+        assert!((timestamp > 0, sum) == (true, 32 << 20), "{swap:?}");
+        let files = "cat /sys/fs/cgroup/memory/memory.stat /sys/fs/cgroup/memory.swap.current 2>/dev/null || true";
+        until("both to say the same", async || {
+            let used = lab.cri.stats(&id).await.unwrap().swap?.swap_usage_bytes?.value;
+            let inside = lab.cri.shell(&id, files).await;
+            let mut lines = inside.lines().filter_map(|line| line.strip_prefix("swap ").unwrap_or(line).parse().ok());
+            lines.any(|inside: u64| inside == used).then_some(())
+        })
+        .await;
     });
 }
 

@@ -34,7 +34,10 @@ pub const ROWS: &[Message] = &[
             noted(
                 &["swap"],
                 "where cgroups count swap",
-                &["crates/node/src/rpc/stats_message.rs::swap_left_is_told_where_it_is_limited"],
+                &[
+                    "effects::swap_is_told_where_cgroups_count_it",
+                    "crates/node/src/rpc/stats_message.rs::swap_left_is_told_where_it_is_limited",
+                ],
             ),
             noted(&["io"], "where the kernel tells pressure", PRESSURE),
         ],
@@ -94,7 +97,10 @@ pub const ROWS: &[Message] = &[
         &[noted(
             ALL,
             "where cgroups count swap",
-            &["crates/node/src/rpc/stats_message.rs::swap_left_is_told_where_it_is_limited"],
+            &[
+                "effects::swap_is_told_where_cgroups_count_it",
+                "crates/node/src/rpc/stats_message.rs::swap_left_is_told_where_it_is_limited",
+            ],
         )],
     ),
     message(
