@@ -80,3 +80,21 @@ fn what_is_not_a_filter() {
         assert!(!fixture.cgroup_exists());
     }
 }
+
+/// Of the flags those of a filter are taken; one that would have the kernel do more (give a descriptor, for 8) is refused.
+#[test]
+fn flags_of_filters() {
+    let mut fixture = Fixture::new("grep Seccomp: /proc/self/status");
+    std::os::unix::fs::symlink("busybox", fixture.file("bin/grep")).unwrap();
+    let filter = refusing(&[libc::SYS_mkdir], libc::EXDEV);
+    for flags in [None, Some(0), Some(1), Some(2), Some(4), Some(7)] {
+        fixture.seccomp_flags = flags;
+        assert_eq!(fixture.run_with(Some(&filter)).stdout, "Seccomp:\t2\n", "{flags:?}");
+    }
+    for flags in [8, 16, 32, 1 << 31] {
+        fixture.seccomp_flags = Some(flags);
+        let error = fixture.launch_with(Some(&filter)).map(|running| running.pid).unwrap_err().to_string();
+        assert!(error.contains("seccomp") && error.contains("Invalid argument"), "{flags}: {error}");
+        assert!(!fixture.cgroup_exists());
+    }
+}

@@ -28,6 +28,8 @@ pub struct Fixture {
     pub directories: Vec<PathBuf>,
     /// What mounts show of images.
     pub images: Vec<ImageMount>,
+    /// The flags that a seccomp filter is loaded with.
+    pub seccomp_flags: Option<u32>,
 }
 
 /// How a container's process ended.
@@ -67,7 +69,15 @@ impl Fixture {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/corten-test-launcher-{}-{count}", std::process::id());
         let spec = spec(script, &cgroup);
-        Fixture { lower: vec![lower], directories: Vec::new(), images: Vec::new(), dir, spec, cgroup }
+        Fixture {
+            lower: vec![lower],
+            directories: Vec::new(),
+            images: Vec::new(),
+            seccomp_flags: None,
+            dir,
+            spec,
+            cgroup,
+        }
     }
 
     /// The path of a file in the container's lowest layer.
@@ -98,7 +108,7 @@ impl Fixture {
             },
             images: self.images.clone(),
             seccomp,
-            seccomp_flags: None,
+            seccomp_flags: self.seccomp_flags,
             launcher: Launcher::BuiltIn,
             stdin: false,
             log: None,
@@ -183,7 +193,7 @@ impl Fixture {
             process: serde_json::from_value(process).unwrap(),
             terminal,
             seccomp: seccomp.is_some(),
-            seccomp_flags: None,
+            seccomp_flags: self.seccomp_flags,
         };
         let filter = seccomp.map(memfd);
         with_pipes(|stdio| launcher::exec(&plan, running.pid, Some(stdio), filter.map(OwnedFd::from)))
