@@ -269,6 +269,12 @@ fn with_pipes(call: impl FnOnce(Stdio) -> Result<Started, CallError>) -> Result<
 /// The processes launched successfully. Locked while one is launched.
 static LAUNCHED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
+/// Runs another program. Nothing is launched meanwhile, or it could be reaped as what is left of a launch.
+pub fn program(command: &mut std::process::Command) -> std::io::Result<std::process::Output> {
+    let _none = LAUNCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    command.output()
+}
+
 /// Reaps the processes that did not become containers, as the monitor does with children that it does not know. (One
 /// that is left in a PID namespace keeps its init from being reaped.)
 fn reap_failed(launched: &[i32]) {

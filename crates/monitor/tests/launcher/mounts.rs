@@ -118,13 +118,18 @@ fn propagation() {
     let mut fixture = Fixture::new("echo up; until [ -e /v/new/file ]; do sleep 0.01; done; echo seen");
     let dir = fixture.dir.path().join("volume");
     fs::create_dir_all(dir.join("new")).unwrap();
+    let volume = mount::clone_path(&dir, false).unwrap();
+    mount::attach_path(&volume, &dir).unwrap();
+    let becomes = |propagation| {
+        let change = mount::Change { propagation: Some(propagation), ..mount::Change::default() };
+        mount::change(volume.as_fd(), false, change).unwrap();
+    };
     fixture.mount("/v", "bind", &dir, &["rbind", "rslave"]);
+    // Whatever the machine's own root is.
+    becomes(mount::Propagation::Private);
     let error = fixture.error().to_string();
     assert!(error.contains("not a shared or slave mount"), "{error}");
-    let shared = mount::clone_path(&dir, false).unwrap();
-    mount::attach_path(&shared, &dir).unwrap();
-    let change = mount::Change { propagation: Some(mount::Propagation::Shared), ..mount::Change::default() };
-    mount::change(shared.as_fd(), false, change).unwrap();
+    becomes(mount::Propagation::Shared);
     let mut running = fixture.launch().unwrap();
     assert_eq!(running.line(), "up");
     let new = mount::Filesystem::open("tmpfs").unwrap().mount(0).unwrap();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::Fixture;
+use crate::harness::{self, Fixture};
 
 /// What a container says of itself, in sections. Not of ignored signals: runc passes on what it inherited.
 const SHOW: &str = "echo '# status'; grep -E '^(Name|Umask|Uid|Gid|Groups|SigBlk|SigCgt|Cap|NoNewPrivs|Seccomp|Specul|Cpus_allowed_list)' /proc/self/status
@@ -59,11 +59,14 @@ fn under_runc(fixture: &mut Fixture) -> String {
     fixture.spec["root"]["path"] = json!(root);
     fs::write(bundle.join("config.json"), fixture.spec.to_string()).unwrap();
     let id = fixture.cgroup.trim_start_matches('/').to_owned();
-    let output = Command::new("runc")
-        .args(["--root".as_ref(), fixture.dir.path().join("runc").as_os_str()])
-        .args(["run".as_ref(), "--bundle".as_ref(), bundle.as_os_str(), id.as_ref()])
-        .output()
-        .expect("Debian's runc");
+    let mut runc = Command::new("runc");
+    runc.args(["--root".as_ref(), fixture.dir.path().join("runc").as_os_str()]).args([
+        "run".as_ref(),
+        "--bundle".as_ref(),
+        bundle.as_os_str(),
+        id.as_ref(),
+    ]);
+    let output = harness::program(&mut runc).expect("Debian's runc");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
