@@ -165,8 +165,7 @@ impl Inner {
                 }
                 Manifest::Image { config, layers, annotations } => {
                     let bytes = source.blob(&config, limits.config_bytes, shown).await?;
-                    let plan = Plan::new(fetched.bytes.len(), config, layers, bytes).map_err(bad)?;
-                    return Ok(Plan { annotations, ..plan });
+                    return Plan::new(fetched.bytes.len(), config, layers, annotations, bytes).map_err(bad);
                 }
             }
         }
@@ -307,12 +306,18 @@ fn mismatch(what: &'static str, want: impl ToString, got: impl ToString) -> Laye
 }
 
 impl Plan {
-    fn new(manifest: usize, config: Content, layers: Vec<Content>, bytes: Vec<u8>) -> Result<Self, String> {
+    fn new(
+        manifest: usize,
+        config: Content,
+        layers: Vec<Content>,
+        annotations: BTreeMap<String, String>,
+        bytes: Vec<u8>,
+    ) -> Result<Self, String> {
         let (_, diff_ids) = manifest::parse_config(&bytes, layers.len())?;
         let text = String::from_utf8(bytes).map_err(|_| "the configuration is not UTF-8".to_owned())?;
         let size = layers.iter().fold(manifest as u64 + config.size, |sum, layer| sum.saturating_add(layer.size));
         let layers = layers.into_iter().zip(diff_ids).collect();
-        Ok(Self { id: config.digest, config: text, layers, size, annotations: BTreeMap::new() })
+        Ok(Self { id: config.digest, config: text, layers, size, annotations })
     }
 
     fn record(&self, covered: BTreeMap<String, Digest>) -> ImageRecord {

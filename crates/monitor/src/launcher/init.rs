@@ -43,6 +43,8 @@ pub(super) struct Init<'a> {
     pub(super) in_v2: bool,
     pub(super) stdio: Option<Stdio>,
     pub(super) terminal: bool,
+    /// The SELinux label of the files of what is mounted.
+    pub(super) label: Option<&'a str>,
 }
 
 impl Init<'_> {
@@ -70,8 +72,7 @@ impl Init<'_> {
         let root_fd = self.root.attach()?;
         let root = Confined::to(root_fd.as_fd());
         overlay::make_directories(self.overlay, root.root())?;
-        let label = self.linux.mount_label().as_deref().filter(|label| !label.is_empty());
-        let mounter = Mounter { root, binds: self.binds, cgroups: &cgroup_mounts, label };
+        let mounter = Mounter { root, binds: self.binds, cgroups: &cgroup_mounts, label: self.label };
         let mounts = self.spec.mounts().as_deref().unwrap_or_default();
         mounts.iter().enumerate().try_for_each(|(index, mount)| mounter.mount(index, mount))?;
         devices::populate(root, mounts, self.linux.devices().as_deref().unwrap_or_default(), &self.nodes)?;

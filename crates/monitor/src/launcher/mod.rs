@@ -140,6 +140,7 @@ pub fn launch(
                 in_v2,
                 stdio,
                 terminal,
+                label: plan.file_label(),
             };
             end(init.run(&theirs), &theirs)
         }

@@ -5,23 +5,21 @@ use std::sync::Arc;
 
 use corten_cri::v1;
 
-use super::image_message;
-use crate::error::{Error, Result};
+use super::{image_message, verbose};
+use crate::error::Result;
 use crate::node::Node;
 
 /// An image's status. One that is not there is no error: the answer has no image.
 pub async fn handle(node: &Arc<Node>, request: v1::ImageStatusRequest) -> Result<v1::ImageStatusResponse> {
-    let v1::ImageStatusRequest { image, verbose } = request;
+    let v1::ImageStatusRequest { image, verbose: wanted } = request;
     let image = node.images.resolve(&image_message::name(node, "image", image)?)?;
     let info = match &image {
-        Some(image) if verbose => info(image)?,
+        Some(image) if wanted => info(image)?,
         _ => BTreeMap::new(),
     };
     Ok(v1::ImageStatusResponse { image: image.map(|image| image_message::of(&image)), info })
 }
 
 fn info(image: &corten_images::Image) -> Result<BTreeMap<String, String>> {
-    let info = serde_json::json!({ "imageSpec": image.config });
-    let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
-    Ok(BTreeMap::from([("info".to_owned(), info)]))
+    verbose(&serde_json::json!({ "imageSpec": image.config }))
 }

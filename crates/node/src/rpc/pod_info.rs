@@ -8,7 +8,8 @@ use corten_host::network::Attached;
 use serde_json::{Value, json};
 
 use super::pod_config_message::pod_config;
-use crate::error::{Error, Result};
+use super::verbose;
+use crate::error::Result;
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::pod::Pod;
@@ -24,7 +25,7 @@ pub fn info(node: &Node, pod: &Pod) -> Result<BTreeMap<String, String>> {
     let (netns, parts) = (pod.has_network().then(|| node.netns_path(&pod.id)), pod.parts());
     let attached = parts.as_ref().and_then(|parts| parts.network.as_ref());
     let monitor = pod.monitor();
-    let info = json!({
+    verbose(&json!({
         "pid": monitor.as_ref().map_or(0, |monitor| monitor.pid),
         "runtimeHandler": pod.handler,
         "netNamespaceClosed": netns.as_ref().is_some_and(|path| !path.exists()),
@@ -33,9 +34,7 @@ pub fn info(node: &Node, pod: &Pod) -> Result<BTreeMap<String, String>> {
         "cniResult": attached.map(|attached| cni_result(attached, netns.as_deref())),
         "netns": netns,
         "cgroupParent": pod.cgroup_parent(node),
-    });
-    let info = serde_json::to_string(&info).map_err(|error| Error::node("verbose information", error))?;
-    Ok(BTreeMap::from([("info".to_owned(), info)]))
+    }))
 }
 
 /// There is no pause container; this is what its spec would say of the pod: what all containers share.

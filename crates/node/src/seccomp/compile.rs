@@ -1,6 +1,6 @@
 //! From a profile to the bytes that seccomp(2) takes.
 
-use std::{collections::BTreeSet, fmt, io, os::fd::OwnedFd, sync::Arc};
+use std::{collections::BTreeSet, fmt, io, os::fd::OwnedFd};
 
 use corten_host::process::seccomp_flag;
 use libseccomp::{
@@ -27,11 +27,11 @@ const MAX_ERRNO: u32 = 4095;
 const ARGUMENTS: usize = 6;
 
 /// A compiled profile.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Compiled {
     /// A sealed memfd with an array of `struct sock_filter`. Its file offset is shared by all who have it: read it with pread(2)
     /// or mmap(2).
-    pub memfd: Arc<OwnedFd>,
+    pub memfd: OwnedFd,
     /// Its size in bytes: 8 for each instruction.
     pub len: usize,
     /// The flags to load it with, [`seccomp_flag`]'s; `None` if the profile leaves them to the runtime, as most do.
@@ -61,7 +61,7 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Compiled, Error> {
     let names = profile.syscalls().iter().flatten().flat_map(LinuxSyscall::names);
     let prefix = enosys::prefix(default, &architectures, names);
     let (memfd, len) = store(&filter, &prefix)?;
-    Ok(Compiled { memfd: Arc::new(memfd), len, flags: flags(profile)? })
+    Ok(Compiled { memfd, len, flags: flags(profile)? })
 }
 
 /// This machine's architecture, and those listed.

@@ -29,7 +29,7 @@ fn caps(list: &[Capability]) -> Capabilities {
 
 fn bytes(compiled: &Compiled) -> Vec<u8> {
     let mut bytes = vec![0; compiled.len];
-    assert_eq!(rustix::io::pread(&*compiled.memfd, &mut bytes, 0).unwrap(), compiled.len);
+    assert_eq!(rustix::io::pread(&compiled.memfd, &mut bytes, 0).unwrap(), compiled.len);
     bytes
 }
 
@@ -296,8 +296,8 @@ fn flags_are_for_the_loader() {
 #[test]
 fn the_compiled_bytes_cannot_be_changed() {
     let compiled = compile(&default_profile(&caps(&[]), &platform())).unwrap();
-    assert_eq!(rustix::io::pwrite(&*compiled.memfd, b"x", 0), Err(Errno::PERM));
-    assert_eq!(rustix::fs::ftruncate(&*compiled.memfd, 0), Err(Errno::PERM));
+    assert_eq!(rustix::io::pwrite(&compiled.memfd, b"x", 0), Err(Errno::PERM));
+    assert_eq!(rustix::fs::ftruncate(&compiled.memfd, 0), Err(Errno::PERM));
 }
 
 #[test]

@@ -52,10 +52,9 @@ pub fn check_page_sizes(resources: &Resources, host: &Host, field: &str) -> Resu
         true => limit.limit == 0,
         false => known.contains(&limit.page_size),
     };
-    match resources.hugepages.iter().position(|limit| !is_known(limit)) {
+    match resources.hugepages.iter().enumerate().find(|(_, limit)| !is_known(limit)) {
         None => Ok(()),
-        Some(index) => {
-            let size = resources.hugepages.get(index).map_or("", |limit| &limit.page_size);
+        Some((index, HugepageLimit { page_size: size, .. })) => {
             let why = format!("the kernel has no huge pages of this size, only of: {}", known.join(", "));
             Err(check::invalid(&format!("{field}.hugepage_limits[{index}].page_size"), size, why))
         }
