@@ -2,6 +2,7 @@
 
 use corten_cri::v1::{ContainerConfig, ContainerState};
 use corten_e2e::{
+    cri::until,
     daemon::Setup,
     for_each_launcher, image, lab, pods,
     streaming::{OUTPUT, PIPES, TERMINAL, TRANSPORTS, put, read_until, to_end},
@@ -57,6 +58,8 @@ fn input_stays_open_for_the_next_client(setup: Setup) {
         assert!(!come.contains("ended"), "{come}");
         let status = lab.cri.status(&id).await.unwrap();
         assert_eq!(status.state(), ContainerState::ContainerRunning);
+        // Who is attached may hear of a line before it is in the log.
+        until("the last line to be logged", async || lab.log(&status).ends_with("last\n").then_some(())).await;
         assert_eq!(lab.log(&status), "line\nline\nline\nline\nlast\n");
     });
 }
