@@ -113,13 +113,19 @@ async fn dial(path: &Path) -> io::Result<UnixStream> {
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// A client of the CRI's RuntimeService.
+pub type RuntimeClient = RuntimeServiceClient<Channel>;
+
+/// A client of the CRI's ImageService.
+pub type ImageClient = ImageServiceClient<Channel>;
+
 /// A client of the CRI's RuntimeService that takes messages up to [`MAX_MESSAGE`].
-pub fn runtime(channel: Channel) -> RuntimeServiceClient<Channel> {
+pub fn runtime(channel: Channel) -> RuntimeClient {
     RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
 }
 
 /// A client of the CRI's ImageService that takes messages up to [`MAX_MESSAGE`].
-pub fn images(channel: Channel) -> ImageServiceClient<Channel> {
+pub fn images(channel: Channel) -> ImageClient {
     ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
 }
 

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 /// Every edge between crates of the workspace that may be. These tests themselves may use what they like.
-const ALLOWED: [(&str, &str); 9] = [
+const ALLOWED: [(&str, &str); 15] = [
     ("corten-node", "corten-cri"),
     ("corten-node", "corten-images"),
     ("corten-node", "corten-host"),
@@ -20,6 +20,12 @@ const ALLOWED: [(&str, &str); 9] = [
     ("corten-node", "corten-streaming"),
     ("corten-ctl", "corten-cri"),
     ("corten-ctl", "corten-streaming"),
+    ("corten-ctl", "corten-skew"),
+    ("corten-ctl", "corten-validate"),
+    ("corten-skew", "corten-cri"),
+    ("corten-skew", "corten-validate"),
+    ("corten-validate", "corten-cri"),
+    ("corten-validate", "corten-streaming"),
 ];
 
 /// The crates in which `unsafe` may be.

@@ -1,0 +1,1 @@
+//! The CRI's version skew policy, executable: proxy, probe, lint and matrix.

@@ -1,0 +1,1 @@
+//! Black-box checks of a CRI runtime's documented behaviour.
