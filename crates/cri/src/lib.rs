@@ -3,6 +3,7 @@
 pub mod client;
 pub mod history;
 mod text_or_bytes;
+pub mod wire;
 
 /// `runtime.v1`: the CRI's messages, its two services and their clients.
 #[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
