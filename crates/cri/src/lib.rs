@@ -1,9 +1,12 @@
 //! The Container Runtime Interface: messages, services and their version history. No daemon code.
 
+mod api_version;
 pub mod client;
 pub mod history;
 mod text_or_bytes;
 pub mod wire;
+
+pub use api_version::ApiVersion;
 
 /// `runtime.v1`: the CRI's messages, its two services and their clients.
 #[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
