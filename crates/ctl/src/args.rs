@@ -1,5 +1,6 @@
 //! The command line. The doc comments are the help texts.
 
+mod skew;
 mod streams;
 
 use std::{path::PathBuf, time::Duration};
@@ -7,7 +8,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::streams::{Attach, Exec, PortForward, Streaming};
+pub use self::{
+    skew::{Api, History, Report, Skew},
+    streams::{Attach, Exec, PortForward, Streaming},
+};
 use crate::output::Format;
 
 /// Pods, containers and images of a Kubernetes node, through the Container Runtime Interface.
@@ -62,6 +66,9 @@ pub enum Command {
     /// Work with images.
     #[command(subcommand)]
     Image(Image),
+    /// Work with the CRI's version skew policy.
+    #[command(subcommand)]
+    Skew(Skew),
 }
 
 #[derive(Debug, Args)]

@@ -1,1 +1,3 @@
 //! The CRI's version skew policy, executable: proxy, probe, lint and matrix.
+
+pub mod history;

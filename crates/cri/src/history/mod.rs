@@ -4,7 +4,9 @@
 //! of releases it is part of, a list because "since minor X" is not always true: `KeyValue.value` became `bytes` in
 //! three patch releases at once.
 
+mod changes;
 mod field_type;
+mod name;
 mod release;
 mod snapshot;
 
@@ -13,7 +15,9 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde::Deserialize;
 
 pub use self::{
+    changes::{Change, Element, What},
     field_type::{FieldType, Scalar, TypeName},
+    name::ReleaseName,
     release::{Range, Release, Through},
     snapshot::{Snapshot, SnapshotEnum, SnapshotMessage},
 };
@@ -36,6 +40,12 @@ pub enum Error {
         /// The text.
         text: String,
     },
+    /// A text that does not name a release.
+    #[error("{text:?} is not a release (1.33 or 1.33.2)")]
+    ReleaseName {
+        /// The text.
+        text: String,
+    },
     /// A text that is not a field's type.
     #[error("{text:?} is not a field type")]
     FieldType {
@@ -46,7 +56,7 @@ pub enum Error {
     #[error("the CRI history has no release {release}; it goes from 1.{oldest} to 1.{newest}")]
     UnknownRelease {
         /// What was asked for.
-        release: Release,
+        release: ReleaseName,
         /// The oldest minor known.
         oldest: u32,
         /// The newest minor known.
@@ -185,15 +195,7 @@ impl Schema {
     /// # Errors
     /// [`Error::UnknownRelease`] when the table has no release of that minor.
     pub fn in_release(&self, release: Release) -> Result<Snapshot<'_>, Error> {
-        if self.newest_of_minor(release.minor).is_some() && release.major == 1 {
-            return Ok(Snapshot::of(self, release));
-        }
-        let minors = || self.releases.iter().map(|release| release.minor);
-        Err(Error::UnknownRelease {
-            release,
-            oldest: minors().min().ok_or(Error::NoReleases)?,
-            newest: minors().max().ok_or(Error::NoReleases)?,
-        })
+        self.release(ReleaseName::Patch(release)).map(|release| Snapshot::of(self, release))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Error;
 
@@ -57,11 +57,26 @@ impl Range {
         };
         release >= self.from && !ended
     }
+
+    /// The first release after it.
+    pub(super) fn ended(&self) -> Option<Release> {
+        match self.through {
+            Through::Release(last) => Some(Release { patch: last.patch.checked_add(1)?, ..last }),
+            Through::Minor { major, minor } => Some(Release { major, minor: minor.checked_add(1)?, patch: 0 }),
+            Through::Tip => None,
+        }
+    }
 }
 
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl Serialize for Release {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -106,3 +106,46 @@ fn a_broken_table_is_an_error() {
     assert!(matches!(History::parse("{}"), Err(Error::Table(_))));
     assert!(matches!(History::parse(&table.replace("rpcs", "rcps")), Err(Error::Table(_))));
 }
+
+#[test]
+fn people_name_minors_and_patch_releases() {
+    let schema = &history().v1;
+    let named = |text: &str| schema.release(text.parse().unwrap()).map(|release| release.to_string());
+    assert_eq!(named("1.34").unwrap(), "1.34.10");
+    assert_eq!(named("1.34.2").unwrap(), "1.34.2");
+    for text in ["1.19", "1.38", "1.99.1", "2.30"] {
+        let error = named(text).unwrap_err().to_string();
+        assert_eq!(error, format!("the CRI history has no release {text}; it goes from 1.20 to 1.37"));
+    }
+    for text in ["", "1", "1.", ".1", "1.2.3.4", "v1.33", "1.33.x", "1.-3", "1.33 "] {
+        assert!(text.parse::<ReleaseName>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn changes_lead_from_each_release_to_the_next() {
+    for schema in [&history().v1, &history().v1alpha2] {
+        let changes = schema.changes();
+        let came = |of: &dyn Fn(&Element<'_>) -> bool| {
+            changes.values().flatten().filter(|c| matches!(c.what, What::Came { .. }) && of(&c.element)).count()
+        };
+        let (first, last) = (schema.releases[0], schema.newest().unwrap());
+        let (first, last) = (schema.in_release(first).unwrap(), schema.in_release(last).unwrap());
+        assert_eq!(first.rpcs.len() + came(&|e| matches!(e, Element::Rpc { .. })), last.rpcs.len());
+        assert_eq!(first.messages.len() + came(&|e| matches!(e, Element::Message { .. })), last.messages.len());
+        assert_eq!(first.enums.len() + came(&|e| matches!(e, Element::Enum { .. })), last.enums.len());
+    }
+}
+
+#[test]
+fn what_goes_is_a_change_too() {
+    let table = r#"{"releases": ["1.30.2", "1.31.2"], "rpcs": {}, "enums": {"E": {"in": [{"from": "1.30.0"}], "values": [
+        {"name": "OLD", "number": 0, "in": [{"from": "1.30.0", "through": "1.30.*"}]}]}}, "messages": {
+        "M": {"in": [{"from": "1.30.0", "through": "1.31.1"}], "fields": [
+            {"name": "f", "number": 1, "type": "string", "in": [{"from": "1.30.0", "through": "1.31.1"}]}]}}}"#;
+    let schema: Schema = serde_json::from_str(table).unwrap();
+    let changes = schema.changes();
+    let gone: Vec<_> = changes.iter().map(|(at, changes)| format!("{at} {}", changes[0].element)).collect();
+    assert_eq!(gone, ["1.31.0 E.OLD = 0", "1.31.2 message M"]);
+    assert!(changes.values().flatten().all(|change| change.what == What::Gone));
+}

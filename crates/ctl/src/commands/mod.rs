@@ -14,6 +14,7 @@ mod pull;
 mod rm;
 mod rmi;
 mod run;
+mod skew;
 mod stats;
 mod stop;
 mod version;
@@ -36,11 +37,12 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     // A manifest is checked before there is a connection: its mistakes do not depend on the runtime.
     let command = match cli.command {
         Command::Run(args) => return run::run(&cli.endpoint, limit(cli.timeout), args).await,
+        Command::Skew(command) => return skew::run(command).await,
         other => other,
     };
     let runtime = Runtime::connect(&cli.endpoint, limit(cli.timeout)).await?;
     match command {
-        Command::Run(_) => Ok(ExitCode::SUCCESS),
+        Command::Run(_) | Command::Skew(_) => Ok(ExitCode::SUCCESS),
         Command::Exec(args) => exec::run(&runtime, args).await,
         Command::Attach(args) => attach::run(&runtime, args).await,
         Command::PortForward(args) => done(port_forward::run(&runtime, args).await),

@@ -1,0 +1,50 @@
+//! `corten skew`: the version skew policy of the CRI.
+
+use clap::{Args, Subcommand, ValueEnum};
+use corten_cri::history::ReleaseName;
+
+/// What of the skew policy.
+#[derive(Debug, Subcommand)]
+pub enum Skew {
+    /// Show what came, went and changed in the CRI, release by release.
+    History(History),
+}
+
+/// How to print what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Report {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A version of the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Api {
+    /// `runtime.v1`.
+    #[default]
+    V1,
+    /// `runtime.v1alpha2`, until 1.25.
+    V1alpha2,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// From this release on (1.33 or 1.33.2; a minor whole).
+    #[arg(long, value_name = "RELEASE")]
+    pub since: Option<ReleaseName>,
+    /// Up to this release (a minor whole).
+    #[arg(long, value_name = "RELEASE")]
+    pub until: Option<ReleaseName>,
+    /// Only what became of this message or enum.
+    #[arg(long, value_name = "NAME")]
+    pub message: Option<String>,
+    /// Of which version of the interface.
+    #[arg(long, value_enum, default_value_t)]
+    pub api: Api,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Report,
+}

@@ -1,0 +1,31 @@
+//! `corten skew`: 0 is good, 1 is bad, 2 says that it could not be told.
+
+mod history;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::{args::Skew, error::Error, output};
+
+/// Does what was asked for.
+///
+/// # Errors
+/// Only when nobody reads the output any more: every other error is reported here, and ends with the code 2.
+pub async fn run(command: Skew) -> Result<ExitCode, Error> {
+    let result = match command {
+        Skew::History(args) => history::run(&args),
+    };
+    match result {
+        Err(error) if !error.is_broken_pipe() => {
+            output::note(&error.to_string());
+            Ok(ExitCode::from(2))
+        }
+        other => other,
+    }
+}
+
+/// Writes what was found as JSON.
+fn json(found: &impl Serialize) -> Result<(), Error> {
+    output::line(&serde_json::to_string_pretty(found).map_err(|error| Error::Show(error.to_string()))?)
+}

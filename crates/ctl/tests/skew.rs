@@ -1,0 +1,45 @@
+//! `corten skew`, as one uses it: no runtime is asked for anything.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+fn skew(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corten"));
+    command.arg("skew").args(arguments).env("CONTAINER_RUNTIME_ENDPOINT", "unix:///nowhere.sock").output().unwrap()
+}
+
+/// What a command prints that ends with this code.
+fn printed(code: i32, arguments: &[&str]) -> String {
+    let output = skew(arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+    String::from_utf8(if code == 2 { output.stderr } else { output.stdout }).unwrap()
+}
+
+#[test]
+fn history_is_printed_release_by_release() {
+    let text = printed(0, &["history", "--since", "1.34", "--until", "1.35", "--message", "KeyValue"]);
+    let change = "  changed  KeyValue.value = 2: string value became bytes value\n";
+    assert_eq!(text, format!("1.34.9\n{change}1.35.6\n{change}"));
+    assert_eq!(printed(0, &["history", "--since", "1.34.0", "--until", "1.34.8"]), "nothing changed\n");
+}
+
+#[test]
+fn history_is_json_for_programs() {
+    let text = printed(0, &["history", "--message", "Mount", "--since", "1.37", "-o", "json"]);
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["api"], "v1");
+    assert_eq!(found["releases"][0]["release"], "1.37.0");
+    let change = json!({"element": "field", "message": "Mount", "name": "mount_options", "number": 11,
+        "change": "came", "definition": "repeated string"});
+    assert_eq!(found["releases"][0]["changes"], json!([change]));
+}
+
+#[test]
+fn what_nobody_knows_is_refused_with_what_there_is() {
+    let unknown = printed(2, &["history", "--since", "1.12"]);
+    assert!(unknown.contains("no release 1.12; it goes from 1.20 to 1.37"), "{unknown}");
+    assert!(printed(2, &["history", "--message", "mounts"]).contains("it has Mount"));
+    assert!(printed(2, &["history", "--since", "yesterday"]).contains("not a release (1.33 or 1.33.2)"));
+}
