@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use corten_cri::wire::Shapes;
 use serde::{Deserialize, Serialize};
 
+use crate::interface::InterfaceConfig;
+use crate::metrics::MetricsConfig;
 use crate::network::NetworkConfig;
 use crate::streaming::StreamingConfig;
 
@@ -47,6 +50,10 @@ pub struct Config {
     pub streaming: StreamingConfig,
     /// Seccomp.
     pub seccomp: SeccompConfig,
+    /// Clients of other versions.
+    pub interface: InterfaceConfig,
+    /// The daemon's own metrics.
+    pub metrics: MetricsConfig,
     /// The daemon's own log.
     pub log: LogConfig,
 }
@@ -164,6 +171,8 @@ impl Default for Config {
             exec: ExecConfig::default(),
             streaming: StreamingConfig::default(),
             seccomp: SeccompConfig::default(),
+            interface: InterfaceConfig::default(),
+            metrics: MetricsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -248,6 +257,11 @@ impl Config {
         require((256..=1 << 20).contains(&line), "container_log.max_line", line, "must be from 256 to 1048576")?;
         let output = self.exec.max_output;
         require(output <= 16 << 20, "exec.max_output", output, "must be at most 16777216, the CRI's largest message")?;
+        let messages = Shapes::compiled().ok();
+        for name in &self.interface.refuse_unknown_fields_in {
+            let known = messages.is_none_or(|messages| messages.message(name).is_some());
+            require(known, "interface.refuse_unknown_fields_in", name, "is not a message of the CRI")?;
+        }
         self.check_streaming()
     }
 
@@ -314,6 +328,7 @@ mod tests {
             ("[streaming]\ntls_cert = \"/x\"", "streaming.tls_cert"),
             ("[streaming]\ntls_cert = \"x\"\ntls_key = \"/y\"", "streaming.tls_cert"),
             ("[streaming]\nattach_buffer = 1", "streaming.attach_buffer"),
+            ("[interface]\nrefuse_unknown_fields_in = [\"Mount\", \"Mout\"]", "interface.refuse_unknown_fields_in"),
         ] {
             match load(text).unwrap_err() {
                 ConfigError::Value { key: found, .. } => assert_eq!(found, key),

@@ -7,6 +7,8 @@ pub mod error;
 pub mod events;
 pub mod handler_features;
 pub mod id;
+pub mod interface;
+pub mod metrics;
 pub mod monitor;
 pub mod network;
 pub mod node;

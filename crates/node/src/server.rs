@@ -11,25 +11,22 @@ use corten_cri::client::MAX_MESSAGE;
 use corten_cri::node::node_server::NodeServer;
 use corten_cri::v1::image_service_server::ImageServiceServer;
 use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
-use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tonic::body::Body;
-use tonic::codegen::http::Request;
 use tonic::service::Routes;
-use tower::ServiceExt;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::interface::Interface;
 use crate::node::Node;
 use crate::service::Service;
-use crate::{events, record, recovery};
+use crate::{events, metrics, record, recovery};
 
 /// How long no connection is accepted after one could not be.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,12 +45,17 @@ pub async fn run(config: Config) -> Result<()> {
         record::make_directory(&node.external_mounts())?;
     }
     recovery::recover(&node).await?;
+    let interface = Arc::new(Interface::new(&node.config.interface)?);
+    let metrics = metrics::listen(&node.config.metrics).await?;
     let listener = listen(&node.config.socket)?;
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
     tokio::spawn(streams.serve(node.clone()));
     tokio::spawn(events::serve(node.clone()));
+    if let Some(listener) = metrics {
+        tokio::spawn(metrics::serve(listener, interface.clone()));
+    }
     let (ended, end) = oneshot::channel();
-    let serving = serve(&node, listener, ended);
+    let serving = serve(&node, &interface, listener, ended);
     tokio::select! {
         served = serving => served?,
         // Calls that wait for something are not waited for.
@@ -104,7 +106,12 @@ fn listen(path: &Path) -> Result<UnixListener> {
 /// Not by tonic's own server: that keeps a deadline of its own from the client's `grpc-timeout`, and answers `Cancelled`
 /// when it passes first, where clients expect `DeadlineExceeded`, which their own deadline gives them. Here a caller that
 /// gives up resets its stream, and its call ends with that.
-async fn serve(node: &Arc<Node>, listener: UnixListener, ended: oneshot::Sender<()>) -> Result<()> {
+async fn serve(
+    node: &Arc<Node>,
+    interface: &Arc<Interface>,
+    listener: UnixListener,
+    ended: oneshot::Sender<()>,
+) -> Result<()> {
     let (routes, connections) = (routes(node), GracefulShutdown::new());
     let http = Builder::new(TokioExecutor::new()).http2_only();
     let told = told_to_end(ended)?;
@@ -122,8 +129,12 @@ async fn serve(node: &Arc<Node>, listener: UnixListener, ended: oneshot::Sender<
                 }
             },
         };
-        let routes = routes.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).into_owned();
+        let (routes, interface) = (routes.clone(), interface.clone());
+        let service = service_fn(move |request| {
+            let (routes, interface) = (routes.clone(), interface.clone());
+            async move { interface.call(routes, request).await }
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use corten_cri::ApiVersion;
 use corten_cri::node as api;
 use corten_cri::v1::{self, image_service_server::ImageService, runtime_service_server::RuntimeService};
 use futures::Stream;
@@ -60,8 +61,20 @@ macro_rules! methods {
 }
 
 impl RuntimeService for Service {
+    // The one RPC whose answer tells which version of the interface it was called by.
+    fn version<'a, 'b>(&'a self, request: Request<v1::VersionRequest>) -> Answer<'b, v1::VersionResponse>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let called = request.extensions().get().copied().unwrap_or(ApiVersion::V1);
+        Box::pin(async move {
+            let answer = rpc::version::handle(&self.0, called, request.into_inner()).await;
+            Ok(Response::new(answer.map_err(logged("version"))?))
+        })
+    }
+
     methods! {
-        version: VersionRequest => VersionResponse;
         status: StatusRequest => StatusResponse;
         runtime_config: RuntimeConfigRequest => RuntimeConfigResponse;
         update_runtime_config: UpdateRuntimeConfigRequest => UpdateRuntimeConfigResponse;

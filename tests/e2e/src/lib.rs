@@ -13,6 +13,7 @@ pub mod leaks;
 pub mod namespace;
 pub mod pods;
 pub mod programs;
+pub mod raw;
 pub mod registry;
 pub mod static_server;
 pub mod streaming;
