@@ -1,1 +1,4 @@
 //! Black-box checks of a CRI runtime's documented behaviour.
+
+pub mod image;
+pub mod registry;
