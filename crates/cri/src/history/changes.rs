@@ -94,6 +94,15 @@ impl<'a> Element<'a> {
             Self::Value { of, .. } => Some(of),
         }
     }
+
+    /// The name by which the overlay covers it: a field by itself, a value of an enum with its enum.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Rpc { name } | Self::Message { name } | Self::Enum { name } => (*name).to_owned(),
+            Self::Field { message, name, .. } => format!("{message}.{name}"),
+            Self::Value { of, .. } => (*of).to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Element<'_> {

@@ -7,6 +7,7 @@
 mod changes;
 mod field_type;
 mod name;
+pub mod overlay;
 mod release;
 mod snapshot;
 
@@ -18,6 +19,7 @@ pub use self::{
     changes::{Change, Element, What},
     field_type::{FieldType, Scalar, TypeName},
     name::ReleaseName,
+    overlay::{Feature, Handshake, Overlay, Severity},
     release::{Range, Release, Through},
     snapshot::{Snapshot, SnapshotEnum, SnapshotMessage},
 };
@@ -34,6 +36,12 @@ pub enum Error {
     /// The table of a version has no release.
     #[error("CRI history: no releases")]
     NoReleases,
+    /// The overlay does not parse.
+    #[error("CRI overlay: {why}")]
+    Overlay {
+        /// What the parser says.
+        why: String,
+    },
     /// A text that is not a release.
     #[error("{text:?} is not a release (MAJOR.MINOR.PATCH)")]
     Release {

@@ -2,10 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use super::{Error, Release, Schema};
 
 /// What names a release: `1.33` or `1.33.2`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum ReleaseName {
     /// A minor: all of its patch releases, or the newest one where one is meant.
     Minor {
@@ -38,6 +41,20 @@ impl FromStr for ReleaseName {
             return Ok(Self::Minor { major, minor });
         }
         text.parse().map(Self::Patch).map_err(|_| Error::ReleaseName { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for ReleaseName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl Serialize for ReleaseName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use corten_cri::history::{self, Change, History, Release, ReleaseName, Schema};
+use corten_cri::history::{self, Change, Feature, Handshake, History, Overlay, Release, ReleaseName, Schema};
 use serde::Serialize;
 
-pub use self::text::lines;
+pub use self::text::{lines, meanings};
 
 /// Which part of the history.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,8 @@ pub struct Entry<'a> {
     pub release: Release,
     /// What it did to the schema.
     pub changes: Vec<Change<'a>>,
+    /// What it brought by that, or changed in meaning alone.
+    pub features: Vec<&'a Feature>,
 }
 
 /// Why there is no history to show.
@@ -55,21 +57,56 @@ pub enum Error {
 pub fn select(schema: &'static Schema, selection: &Selection) -> Result<Vec<Entry<'static>>, Error> {
     let known = |name: Option<ReleaseName>| name.map(|name| schema.release(name)).transpose();
     known(selection.since)?;
-    let first = selection.since.map(ReleaseName::first);
     let last = known(selection.until)?;
     if let Some(name) = &selection.message {
         check_name(schema, name)?;
     }
-    let wanted =
-        |release: &Release| first.is_none_or(|first| *release >= first) && last.is_none_or(|last| *release <= last);
-    let about =
-        |change: &Change<'_>| selection.message.as_deref().is_none_or(|name| change.element.container() == Some(name));
-    let by_release: BTreeMap<_, _> = schema.changes();
-    let entries = by_release.into_iter().filter(|(release, _)| wanted(release)).map(|(release, mut changes)| {
-        changes.retain(about);
-        Entry { release, changes }
-    });
-    Ok(entries.filter(|entry| !entry.changes.is_empty()).collect())
+    let begun = |release: &Release| selection.since.is_none_or(|since| *release >= since.first());
+    let wanted = |release: &Release| begun(release) && last.is_none_or(|last| *release <= last);
+    let entries =
+        every_entry(schema)?.into_iter().filter(|entry| wanted(&entry.release)).map(|entry| match &selection.message {
+            Some(name) => entry.about(name),
+            None => entry,
+        });
+    Ok(entries.filter(|entry| !entry.changes.is_empty() || !entry.features.is_empty()).collect())
+}
+
+fn every_entry(schema: &'static Schema) -> Result<Vec<Entry<'static>>, Error> {
+    let overlay = Overlay::embedded()?;
+    let mut changes = schema.changes();
+    let newest = schema.newest()?;
+    let told = |release: Release, feature: &Feature| release <= newest || feature.handshake == Handshake::Negotiation;
+    let brought =
+        overlay.features.iter().flat_map(|feature| feature.since.iter().map(move |since| (since.first(), feature)));
+    let releases = brought.filter(|(release, feature)| told(*release, feature)).map(|(release, _)| release);
+    let releases: BTreeSet<Release> = changes.keys().copied().chain(releases).collect();
+    Ok(releases
+        .into_iter()
+        .map(|release| {
+            let changes = changes.remove(&release).unwrap_or_default();
+            let explains = |feature: &Feature| changes.iter().any(|change| feature.explains(release, &change.element));
+            // A version of the interface need not have everything that the other got.
+            let features = overlay.brought_by(release).filter(|feature| told(release, feature));
+            let features = features.filter(|feature| feature.covers.is_empty() || explains(feature)).collect();
+            Entry { release, changes, features }
+        })
+        .collect())
+}
+
+impl Entry<'_> {
+    /// What of it is about one message or enum.
+    fn about(mut self, name: &str) -> Self {
+        let Self { changes, features, release } = &mut self;
+        changes.retain(|change| change.element.container() == Some(name));
+        let explains = |feature: &Feature| changes.iter().any(|change| feature.explains(*release, &change.element));
+        features.retain(|feature| explains(feature) || feature.concerns.iter().any(|concern| of(concern, name)));
+        self
+    }
+}
+
+/// Whether `Message.field` or `Message` is of a message.
+fn of(element: &str, message: &str) -> bool {
+    element == message || element.split_once('.').is_some_and(|(container, _)| container == message)
 }
 
 fn check_name(schema: &Schema, name: &str) -> Result<(), Error> {

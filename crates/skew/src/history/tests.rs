@@ -58,7 +58,7 @@ fn both_ends_are_whole_minors_or_patch_releases() {
 #[test]
 fn v1alpha2_has_a_history_of_its_own() {
     let releases: Vec<_> = told(true, &Selection::default()).into_iter().map(|(release, _)| release).collect();
-    assert_eq!(releases, ["1.22.0", "1.23.0", "1.24.0", "1.25.0"]);
+    assert_eq!(releases, ["1.20.0", "1.22.0", "1.23.0", "1.24.0", "1.25.0", "1.26.0"]);
     let error =
         select(embedded(true).unwrap(), &Selection { since: Some("1.33".parse().unwrap()), ..Selection::default() })
             .unwrap_err();
@@ -75,4 +75,20 @@ fn unknown_names_are_told_with_those_like_them() {
     assert!(mounts.starts_with("the CRI never had a message or enum \"mount\"; it has Mount, "), "{mounts}");
     assert_eq!(error("Zzz"), "the CRI never had a message or enum \"Zzz\"");
     assert!(error("ContainerStat").contains("; it has ContainerStat"), "{}", error("ContainerStat"));
+}
+
+#[test]
+fn what_a_missing_feature_means_is_told_with_its_release() {
+    let meanings_of = |alpha: bool, message: &str, release: &str| {
+        let selection = Selection { message: Some(message.to_owned()), ..Selection::default() };
+        let entries = select(embedded(alpha).unwrap(), &selection).unwrap();
+        let entry = entries.into_iter().find(|entry| entry.release.to_string() == release).unwrap();
+        meanings(&entry.features).join("\n")
+    };
+    let groups = meanings_of(false, "RuntimeFeatures", "1.37.0");
+    let told = "missing  options of bind mounts (fails; handshake: Status feature mount_options, read since kubelet 1.37). \
+                Kubelet: Refuses pods with bindMountOptions. Pod: Does not start.";
+    assert_eq!(groups, told);
+    assert!(meanings_of(true, "UserNamespace", "1.25.0").contains("user namespaces (fails; "));
+    assert!(meanings_of(false, "MountPropagation", "1.28.0").starts_with("words    comment of PROPAGATION_PRIVATE."));
 }

@@ -1,10 +1,23 @@
 //! A release's changes as lines of text.
 
-use corten_cri::history::{Change, Element, What};
+use corten_cri::history::{Change, Element, Feature, Handshake, Severity, What};
 
 /// One line per change, but for the values of an enum that were all renamed alike.
 pub fn lines(changes: &[Change<'_>]) -> Vec<String> {
     changes.chunk_by(same_renaming).map(group).collect()
+}
+
+/// What it means that the features are missing, one line each.
+pub fn meanings(features: &[&Feature]) -> Vec<String> {
+    features.iter().map(|feature| meaning(feature)).collect()
+}
+
+fn meaning(feature: &Feature) -> String {
+    let Feature { title, severity, handshake, kubelet, pod, .. } = feature;
+    match (severity, handshake) {
+        (Severity::Harmless, Handshake::Documentation) => format!("words    {title}. {kubelet}"),
+        _ => format!("missing  {title} ({severity}; handshake: {handshake}). Kubelet: {kubelet} Pod: {pod}"),
+    }
 }
 
 /// Whether both are renamed values of one enum.

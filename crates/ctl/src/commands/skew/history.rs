@@ -42,7 +42,7 @@ fn text(entries: &[Entry<'_>]) -> String {
     let mut text = String::new();
     for entry in entries {
         text += &format!("{}\n", entry.release);
-        for line in history::lines(&entry.changes) {
+        for line in history::lines(&entry.changes).into_iter().chain(history::meanings(&entry.features)) {
             text += &format!("  {line}\n");
         }
     }
