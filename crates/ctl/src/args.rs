@@ -21,8 +21,8 @@ pub struct Cli {
     /// The runtime's socket.
     #[arg(long, global = true, env = "CONTAINER_RUNTIME_ENDPOINT", default_value = "unix:///run/corten/corten.sock")]
     pub endpoint: String,
-    /// How long one request may take ("30s", "2m"; 0: as long as it takes). Pulls, loads, stops and sessions have no
-    /// limit.
+    /// How long one request may take ("30s", "2m"; 0: as long as it takes). Running a pod may take twice as long, a stop
+    /// its grace period more; pulls, loads and sessions have no limit.
     #[arg(long, env = "CORTEN_TIMEOUT", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,
     #[command(subcommand)]

@@ -3,173 +3,184 @@
 use std::time::Duration;
 
 use corten_cri::{
-    client, node,
-    node::node_client::NodeClient,
-    v1::{self, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient},
+    client::{self, Connection, Deadlines, ImageClient, RuntimeClient},
+    node::{self, node_client::NodeClient},
+    v1,
 };
 use tokio_stream::Stream;
-use tonic::{Request, Response, transport::Channel};
+use tonic::Response;
 
 use crate::error::Error;
 
 /// A connection to a runtime.
 #[derive(Clone)]
 pub struct Runtime {
-    runtime: RuntimeServiceClient<Channel>,
-    images: ImageServiceClient<Channel>,
-    node: NodeClient<Channel>,
-    timeout: Option<Duration>,
+    runtime: RuntimeClient,
+    images: ImageClient,
+    node: NodeClient<Connection>,
+    deadlines: Deadlines,
 }
 
-/// Calls `$method` of a client within the usual time and says what was attempted if it fails.
+/// Calls `$method` of a client within the time that the kubelet gives `$rpc`, and says what was attempted if it fails.
+/// `; $own` is the time that the request itself allows.
 macro_rules! call {
-    ($self:ident.$client:ident.$method:ident($request:expr), $($what:tt)+) => {{
-        let request = $self.within($self.timeout, $request);
+    ($self:ident.$client:ident.$method:ident($rpc:literal, $request:expr $(; $own:expr)?), $($what:tt)+) => {{
+        let own = [Duration::ZERO $(, $own)?].into_iter().sum();
+        let request = $self.deadlines.request($rpc, own, $request);
         let answer = $self.$client.clone().$method(request).await;
         answer.map(Response::into_inner).map_err(|status| Error::call(format!($($what)+), status))
     }};
 }
 
 impl Runtime {
-    /// Connects. `timeout` bounds every later call but pulls, loads, stops and execs that wait for their command.
+    /// Connects. `timeout` is the usual time of a call; see [`Deadlines`] for what has another.
     ///
     /// # Errors
     /// [`Error::Connect`], naming the socket.
     pub async fn connect(endpoint: &str, timeout: Option<Duration>) -> Result<Self, Error> {
-        let channel = client::connect(endpoint).await?;
+        let connection = client::connect(endpoint).await?;
         Ok(Self {
-            runtime: client::runtime(channel.clone()),
-            images: client::images(channel.clone()),
-            node: client::node(channel),
-            timeout,
+            runtime: client::runtime(connection.clone()),
+            images: client::images(connection.clone()),
+            node: client::node(connection),
+            deadlines: Deadlines { usual: timeout },
         })
-    }
-
-    fn within<T>(&self, timeout: Option<Duration>, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(timeout) = timeout {
-            request.set_timeout(timeout);
-        }
-        request
     }
 
     /// Version.
     pub async fn version(&self) -> Result<v1::VersionResponse, Error> {
-        call!(self.runtime.version(v1::VersionRequest { version: "v1".to_owned() }), "ask for the version")
+        call!(
+            self.runtime.version("RuntimeService/Version", v1::VersionRequest { version: "v1".to_owned() }),
+            "ask for the version"
+        )
     }
 
     /// Status, verbose.
     pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
-        call!(self.runtime.status(v1::StatusRequest { verbose: true }), "ask for the status")
+        call!(self.runtime.status("RuntimeService/Status", v1::StatusRequest { verbose: true }), "ask for the status")
     }
 
     /// RunPodSandbox.
     pub async fn run_pod(&self, config: v1::PodSandboxConfig, runtime_handler: String) -> Result<String, Error> {
         let name = config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
         let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
-        Ok(call!(self.runtime.run_pod_sandbox(request), "run pod {name}")?.pod_sandbox_id)
+        Ok(call!(self.runtime.run_pod_sandbox("RuntimeService/RunPodSandbox", request), "run pod {name}")?
+            .pod_sandbox_id)
     }
 
     /// ListPodSandbox.
     pub async fn pods(&self) -> Result<v1::ListPodSandboxResponse, Error> {
-        call!(self.runtime.list_pod_sandbox(v1::ListPodSandboxRequest::default()), "list the pods")
+        call!(
+            self.runtime.list_pod_sandbox("RuntimeService/ListPodSandbox", v1::ListPodSandboxRequest::default()),
+            "list the pods"
+        )
     }
 
     /// PodSandboxStatus.
     pub async fn pod_status(&self, id: &str, verbose: bool) -> Result<v1::PodSandboxStatusResponse, Error> {
         let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose };
-        call!(self.runtime.pod_sandbox_status(request), "inspect pod {id}")
+        call!(self.runtime.pod_sandbox_status("RuntimeService/PodSandboxStatus", request), "inspect pod {id}")
     }
 
-    /// StopPodSandbox. Takes as long as the grace periods of its containers.
+    /// StopPodSandbox.
     pub async fn stop_pod(&self, id: &str) -> Result<(), Error> {
         let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        let answer = self.runtime.clone().stop_pod_sandbox(request).await;
-        answer.map(drop).map_err(|status| Error::call(format!("stop pod {id}"), status))
+        call!(self.runtime.stop_pod_sandbox("RuntimeService/StopPodSandbox", request), "stop pod {id}").map(drop)
     }
 
     /// RemovePodSandbox.
     pub async fn remove_pod(&self, id: &str) -> Result<(), Error> {
         let request = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        call!(self.runtime.remove_pod_sandbox(request), "remove pod {id}").map(drop)
+        call!(self.runtime.remove_pod_sandbox("RuntimeService/RemovePodSandbox", request), "remove pod {id}").map(drop)
     }
 
     /// CreateContainer.
     pub async fn create_container(&self, request: v1::CreateContainerRequest) -> Result<String, Error> {
         let metadata = request.config.as_ref().and_then(|config| config.metadata.as_ref());
         let name = metadata.map(|metadata| metadata.name.clone()).unwrap_or_default();
-        Ok(call!(self.runtime.create_container(request), "create container {name}")?.container_id)
+        Ok(call!(self.runtime.create_container("RuntimeService/CreateContainer", request), "create container {name}")?
+            .container_id)
     }
 
     /// StartContainer; `name` is for the error.
     pub async fn start_container(&self, id: &str, name: &str) -> Result<(), Error> {
         let request = v1::StartContainerRequest { container_id: id.to_owned() };
-        call!(self.runtime.start_container(request), "start container {name}").map(drop)
+        call!(self.runtime.start_container("RuntimeService/StartContainer", request), "start container {name}")
+            .map(drop)
     }
 
-    /// StopContainer with a grace period in seconds. The call may take that long and more.
+    /// StopContainer with a grace period in seconds, by which the call may take longer than others.
     pub async fn stop_container(&self, id: &str, grace: i64) -> Result<(), Error> {
         let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout: grace };
-        let answer = self.runtime.clone().stop_container(request).await;
-        answer.map(drop).map_err(|status| Error::call(format!("stop container {id}"), status))
+        let own = seconds(grace);
+        call!(self.runtime.stop_container("RuntimeService/StopContainer", request; own), "stop container {id}")
+            .map(drop)
     }
 
     /// RemoveContainer.
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
         let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
-        call!(self.runtime.remove_container(request), "remove container {id}").map(drop)
+        call!(self.runtime.remove_container("RuntimeService/RemoveContainer", request), "remove container {id}")
+            .map(drop)
     }
 
     /// ListContainers.
     pub async fn containers(&self) -> Result<v1::ListContainersResponse, Error> {
-        call!(self.runtime.list_containers(v1::ListContainersRequest::default()), "list the containers")
+        call!(
+            self.runtime.list_containers("RuntimeService/ListContainers", v1::ListContainersRequest::default()),
+            "list the containers"
+        )
     }
 
     /// ContainerStatus.
     pub async fn container_status(&self, id: &str, verbose: bool) -> Result<v1::ContainerStatusResponse, Error> {
         let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose };
-        call!(self.runtime.container_status(request), "inspect container {id}")
+        call!(self.runtime.container_status("RuntimeService/ContainerStatus", request), "inspect container {id}")
     }
 
-    /// ExecSync; no time limit of ours beyond the one in the request.
+    /// ExecSync: without a limit in the request, as long as the command takes.
     pub async fn exec_sync(&self, request: v1::ExecSyncRequest) -> Result<v1::ExecSyncResponse, Error> {
         let what = format!("run {} in container {}", request.cmd.join(" "), request.container_id);
-        let answer = self.runtime.clone().exec_sync(request).await;
-        answer.map(Response::into_inner).map_err(|status| Error::call(what, status))
+        let own = seconds(request.timeout);
+        call!(self.runtime.exec_sync("RuntimeService/ExecSync", request; own), "{what}")
     }
 
     /// Exec: the URL at which the command's streams are, for one connection.
     pub async fn exec(&self, request: v1::ExecRequest) -> Result<String, Error> {
         let what = format!("run {} in container {}", request.cmd.join(" "), request.container_id);
-        Ok(call!(self.runtime.exec(request), "{what}")?.url)
+        Ok(call!(self.runtime.exec("RuntimeService/Exec", request), "{what}")?.url)
     }
 
     /// Attach: the URL at which the container's streams are, for one connection.
     pub async fn attach(&self, request: v1::AttachRequest) -> Result<String, Error> {
         let what = format!("attach to container {}", request.container_id);
-        Ok(call!(self.runtime.attach(request), "{what}")?.url)
+        Ok(call!(self.runtime.attach("RuntimeService/Attach", request), "{what}")?.url)
     }
 
     /// PortForward: the URL at which the pod's ports are, for one connection.
     pub async fn port_forward(&self, request: v1::PortForwardRequest) -> Result<String, Error> {
         let what = format!("forward ports of pod {}", request.pod_sandbox_id);
-        Ok(call!(self.runtime.port_forward(request), "{what}")?.url)
+        Ok(call!(self.runtime.port_forward("RuntimeService/PortForward", request), "{what}")?.url)
     }
 
     /// ListContainerStats.
     pub async fn stats(&self) -> Result<v1::ListContainerStatsResponse, Error> {
-        call!(self.runtime.list_container_stats(v1::ListContainerStatsRequest::default()), "ask for the statistics")
+        call!(
+            self.runtime
+                .list_container_stats("RuntimeService/ListContainerStats", v1::ListContainerStatsRequest::default()),
+            "ask for the statistics"
+        )
     }
 
     /// ListImages.
     pub async fn images(&self) -> Result<v1::ListImagesResponse, Error> {
-        call!(self.images.list_images(v1::ListImagesRequest::default()), "list the images")
+        call!(self.images.list_images("ImageService/ListImages", v1::ListImagesRequest::default()), "list the images")
     }
 
     /// ImageStatus: `None` when the image is not there.
     pub async fn image(&self, image: &str) -> Result<Option<v1::Image>, Error> {
         let request = v1::ImageStatusRequest { image: Some(spec(image)), verbose: false };
-        Ok(call!(self.images.image_status(request), "look for image {image}")?.image)
+        Ok(call!(self.images.image_status("ImageService/ImageStatus", request), "look for image {image}")?.image)
     }
 
     /// PullImage: as long as it takes. Returns the reference to use.
@@ -180,16 +191,13 @@ impl Runtime {
         sandbox_config: Option<v1::PodSandboxConfig>,
     ) -> Result<String, Error> {
         let request = v1::PullImageRequest { image: Some(spec(image)), auth, sandbox_config };
-        let answer = self.images.clone().pull_image(request).await;
-        answer
-            .map(|answer| answer.into_inner().image_ref)
-            .map_err(|status| Error::call(format!("pull {image}"), status))
+        Ok(call!(self.images.pull_image("ImageService/PullImage", request), "pull {image}")?.image_ref)
     }
 
     /// RemoveImage.
     pub async fn remove_image(&self, image: &str) -> Result<(), Error> {
         let request = v1::RemoveImageRequest { image: Some(spec(image)) };
-        call!(self.images.remove_image(request), "remove image {image}").map(drop)
+        call!(self.images.remove_image("ImageService/RemoveImage", request), "remove image {image}").map(drop)
     }
 
     /// LoadImage of cortend's own service: as long as it takes.
@@ -201,6 +209,11 @@ impl Runtime {
         let answer = self.node.clone().load_image(chunks).await;
         answer.map(Response::into_inner).map_err(|status| Error::call(format!("load {what}"), status))
     }
+}
+
+/// A time in a request; less than nothing is nothing.
+fn seconds(time: i64) -> Duration {
+    Duration::from_secs(time.try_into().unwrap_or(0))
 }
 
 fn spec(image: &str) -> v1::ImageSpec {

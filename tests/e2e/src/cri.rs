@@ -3,15 +3,15 @@
 use std::{path::Path, time::Duration};
 
 use corten_cri::{
-    client,
-    v1::{image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient, *},
+    client::{self, Connection, ImageClient, RuntimeClient},
+    v1::*,
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 /// Both services of a runtime. Cheap to clone: one connection.
 #[derive(Debug, Clone)]
 pub struct Cri {
-    channel: Channel,
+    connection: Connection,
 }
 
 /// What came out of ExecSync.
@@ -37,23 +37,24 @@ impl Cri {
     /// # Panics
     /// If nothing answers.
     pub async fn connect(socket: &Path) -> Self {
-        let channel = client::connect(&format!("unix://{}", socket.display())).await.expect("connect to the runtime");
-        Self { channel }
+        let connection =
+            client::connect(&format!("unix://{}", socket.display())).await.expect("connect to the runtime");
+        Self { connection }
     }
 
     /// The RuntimeService.
-    pub fn runtime(&self) -> RuntimeServiceClient<Channel> {
-        client::runtime(self.channel.clone())
+    pub fn runtime(&self) -> RuntimeClient {
+        client::runtime(self.connection.clone())
     }
 
     /// The ImageService.
-    pub fn images(&self) -> ImageServiceClient<Channel> {
-        client::images(self.channel.clone())
+    pub fn images(&self) -> ImageClient {
+        client::images(self.connection.clone())
     }
 
     /// cortend's own service.
-    pub fn node(&self) -> corten_cri::node::node_client::NodeClient<Channel> {
-        client::node(self.channel.clone())
+    pub fn node(&self) -> corten_cri::node::node_client::NodeClient<Connection> {
+        client::node(self.connection.clone())
     }
 
     /// PullImage; the image's reference.

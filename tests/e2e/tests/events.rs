@@ -1,8 +1,11 @@
 //! GetContainerEvents, and the lists as streams.
 
-use corten_cri::v1::{ContainerEventType::*, runtime_service_client::RuntimeServiceClient, *};
+use corten_cri::{
+    client::RuntimeClient,
+    v1::{ContainerEventType::*, *},
+};
 use corten_e2e::{cri::PATIENCE, daemon::Setup, lab, pods};
-use tonic::{Streaming, transport::Channel};
+use tonic::Streaming;
 
 /// The next event, as its kind and whose it is.
 async fn next(events: &mut Streaming<ContainerEventResponse>) -> ContainerEventResponse {
@@ -126,7 +129,7 @@ fn streams_say_what_lists_say() {
     });
 }
 
-async fn listed_ids(runtime: &mut RuntimeServiceClient<Channel>) -> Vec<String> {
+async fn listed_ids(runtime: &mut RuntimeClient) -> Vec<String> {
     let listed = runtime.list_container_stats(ListContainerStatsRequest::default()).await.unwrap().into_inner().stats;
     listed.into_iter().map(|stats| stats.attributes.unwrap().id).collect()
 }
