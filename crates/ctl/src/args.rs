@@ -2,7 +2,6 @@
 
 mod skew;
 mod streams;
-mod validate;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,9 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
-    skew::{Api, History, Report, Skew},
+    skew::{Api, History, Proxy, Report, Skew},
     streams::{Attach, Exec, PortForward, Streaming},
-    validate::Validate,
 };
 use crate::output::Format;
 
@@ -71,7 +69,6 @@ pub enum Command {
     /// Work with the CRI's version skew policy.
     #[command(subcommand)]
     Skew(Skew),
-    Validate(Validate),
 }
 
 #[derive(Debug, Args)]

@@ -1,3 +1,4 @@
 //! The CRI's version skew policy, executable: proxy, probe, lint and matrix.
 
 pub mod history;
+pub mod proxy;

@@ -1,13 +1,19 @@
 //! `corten skew`: the version skew policy of the CRI.
 
+mod proxy;
+
 use clap::{Args, Subcommand, ValueEnum};
 use corten_cri::history::ReleaseName;
+
+pub use self::proxy::Proxy;
 
 /// What of the skew policy.
 #[derive(Debug, Subcommand)]
 pub enum Skew {
     /// Show what came, went and changed in the CRI, release by release.
     History(History),
+    /// Stand between clients and a runtime: as another release of either, with faults, or writing everything down.
+    Proxy(Proxy),
 }
 
 /// How to print what is found.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use corten_cri::v1;
 
-use super::{image, wait};
+use super::{image, interrupt::Interrupt, wait};
 use crate::{
-    commands::{interrupt::Interrupt, logs, rm},
+    commands::{logs, rm},
     error::Error,
     manifest::{FieldError, schema::Container},
     pod::{self, Directories, Image, NamedPod, volumes},

@@ -2,6 +2,7 @@
 
 mod bring_up;
 mod image;
+mod interrupt;
 mod wait;
 
 use std::{
@@ -12,10 +13,13 @@ use std::{
     time::Duration,
 };
 
-use self::bring_up::{BringUp, Made};
+use self::{
+    bring_up::{BringUp, Made},
+    interrupt::Interrupt,
+};
 use crate::{
     args::Run,
-    commands::{exec::exit_code, interrupt::Interrupt, pull},
+    commands::{exec::exit_code, pull},
     error::Error,
     manifest::{self, Pod, schema::RestartPolicy},
     output,

@@ -1,6 +1,7 @@
 //! `corten skew`: 0 is good, 1 is bad, 2 says that it could not be told.
 
 mod history;
+mod proxy;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use crate::{args::Skew, error::Error, output};
 pub async fn run(command: Skew) -> Result<ExitCode, Error> {
     let result = match command {
         Skew::History(args) => history::run(&args),
+        Skew::Proxy(args) => proxy::run(args).await,
     };
     match result {
         Err(error) if !error.is_broken_pipe() => {

@@ -1,0 +1,3 @@
+//! The stages there are.
+
+pub mod versions;

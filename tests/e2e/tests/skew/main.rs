@@ -1,0 +1,5 @@
+//! The version skew tools in front of the real daemon.
+
+mod proxied;
+mod proxy;
+mod proxy_versions;
