@@ -2,6 +2,7 @@
 
 mod skew;
 mod streams;
+mod validate;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     skew::{Api, History, Proxy, Report, Skew},
     streams::{Attach, Exec, PortForward, Streaming},
+    validate::Validate,
 };
 use crate::output::Format;
 
@@ -69,6 +71,7 @@ pub enum Command {
     /// Work with the CRI's version skew policy.
     #[command(subcommand)]
     Skew(Skew),
+    Validate(Validate),
 }
 
 #[derive(Debug, Args)]

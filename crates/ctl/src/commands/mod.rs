@@ -6,6 +6,7 @@ mod image_load;
 mod images;
 mod info;
 mod inspect;
+mod interrupt;
 mod logs;
 mod pods;
 mod port_forward;
@@ -17,6 +18,7 @@ mod run;
 mod skew;
 mod stats;
 mod stop;
+mod validate;
 mod version;
 
 use std::process::ExitCode;
@@ -38,11 +40,12 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     let command = match cli.command {
         Command::Run(args) => return run::run(&cli.endpoint, limit(cli.timeout), args).await,
         Command::Skew(command) => return skew::run(command).await,
+        Command::Validate(args) => return validate::run(&cli.endpoint, args).await,
         other => other,
     };
     let runtime = Runtime::connect(&cli.endpoint, limit(cli.timeout)).await?;
     match command {
-        Command::Run(_) | Command::Skew(_) => Ok(ExitCode::SUCCESS),
+        Command::Run(_) | Command::Skew(_) | Command::Validate(_) => Ok(ExitCode::SUCCESS),
         Command::Exec(args) => exec::run(&runtime, args).await,
         Command::Attach(args) => attach::run(&runtime, args).await,
         Command::PortForward(args) => done(port_forward::run(&runtime, args).await),

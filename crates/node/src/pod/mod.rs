@@ -229,9 +229,15 @@ impl Pod {
         let _ = self.state.subscribe().wait_for(|state| !matches!(state, State::Ready(_))).await;
     }
 
-    /// Writes the pod's record as it is now.
+    /// Writes the pod's record as it is now. One at a time, as in [`Pod::change`]: another pod's stop may do so while
+    /// this one is being stopped.
     pub fn record(&self, node: &Node) -> Result<()> {
-        self.write_record(node, &self.state.borrow())
+        let mut recorded = Ok(());
+        self.state.send_if_modified(|state| {
+            recorded = self.write_record(node, state);
+            false
+        });
+        recorded
     }
 
     fn write_record(&self, node: &Node, state: &State) -> Result<()> {

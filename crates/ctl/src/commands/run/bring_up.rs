@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use corten_cri::v1;
 
-use super::{image, interrupt::Interrupt, wait};
+use super::{image, wait};
 use crate::{
-    commands::{logs, rm},
+    commands::{interrupt::Interrupt, logs, rm},
     error::Error,
     manifest::{FieldError, schema::Container},
     pod::{self, Directories, Image, NamedPod, volumes},

@@ -2,7 +2,6 @@
 
 mod bring_up;
 mod image;
-mod interrupt;
 mod wait;
 
 use std::{
@@ -13,13 +12,10 @@ use std::{
     time::Duration,
 };
 
-use self::{
-    bring_up::{BringUp, Made},
-    interrupt::Interrupt,
-};
+use self::bring_up::{BringUp, Made};
 use crate::{
     args::Run,
-    commands::{exec::exit_code, pull},
+    commands::{exec::exit_code, interrupt::Interrupt, pull},
     error::Error,
     manifest::{self, Pod, schema::RestartPolicy},
     output,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use corten_cri::v1;
 
-use super::{bring_up::Made, interrupt::Interrupt};
-use crate::{error::Error, runtime::Runtime};
+use super::bring_up::Made;
+use crate::{commands::interrupt::Interrupt, error::Error, runtime::Runtime};
 
 const FIRST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_millis(500);

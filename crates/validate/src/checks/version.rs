@@ -1,0 +1,107 @@
+//! Version, Status and RuntimeConfig: what a runtime says about itself.
+
+use corten_cri::v1::*;
+
+use crate::{
+    check::checks,
+    context::Ctx,
+    expect::{equal, holds, present},
+    verdict::Checked,
+};
+
+checks! {
+    "version/is-complete",
+        "VersionResponse: the version of the kubelet's runtime API (0.1.0), the runtime's name, version and API version",
+        [], is_complete;
+    "version/is-constant", "Version: a runtime says the same whatever version it is asked with", [], is_constant;
+    "status/has-the-required-conditions",
+        "RuntimeStatus: RuntimeReady and NetworkReady must be among the conditions; a ready runtime gives no reason",
+        [], has_the_required_conditions;
+    "status/verbose-adds-information",
+        "StatusResponse.info: extra information, returned only when verbose is set", [], verbose_adds_information;
+    "status/lists-the-runtime-handlers",
+        "StatusResponse.runtime_handlers: the handlers with their features; the default one has the empty name",
+        ["StatusResponse.runtime_handlers"], lists_the_runtime_handlers;
+    "status/tells-the-features",
+        "StatusResponse.features: what the runtime supports whatever the handler",
+        ["StatusResponse.features"], tells_the_features;
+    "runtime-config/names-the-cgroup-driver",
+        "RuntimeConfig: the cgroup driver the runtime uses, for the kubelet to use the same",
+        ["RuntimeService/RuntimeConfig"], names_the_cgroup_driver;
+}
+
+async fn is_complete(ctx: Ctx) -> Checked {
+    let version = ctx.version(VersionRequest { version: "0.1.0".to_owned() }).await?;
+    equal("VersionResponse.version", version.version.as_str(), "0.1.0")?;
+    holds("VersionResponse.runtime_name", !version.runtime_name.is_empty(), "a name", &version)?;
+    holds("VersionResponse.runtime_version", !version.runtime_version.is_empty(), "a version", &version)?;
+    let api = version.runtime_api_version.as_str();
+    // The kubelet only shows it. v1alpha2 is what a runtime says on that service.
+    holds("VersionResponse.runtime_api_version", matches!(api, "v1" | "v1alpha2"), "v1", api)?;
+    equal("VersionResponse, a second time", &version, ctx.runtime_version())
+}
+
+async fn is_constant(ctx: Ctx) -> Checked {
+    let expected = ctx.runtime_version();
+    for asked in ["", "0.1.0", "v1", "no version"] {
+        let version = ctx.version(VersionRequest { version: asked.to_owned() }).await?;
+        equal(format!("VersionResponse for {asked:?}"), &version, expected)?;
+    }
+    Ok(())
+}
+
+async fn has_the_required_conditions(ctx: Ctx) -> Checked {
+    let status = present("StatusResponse.status", ctx.status(StatusRequest { verbose: false }).await?.status)?;
+    for kind in ["RuntimeReady", "NetworkReady"] {
+        let mut found = status.conditions.iter().filter(|condition| condition.r#type == kind);
+        let condition = present(format!("the condition {kind}"), found.next())?;
+        holds(format!("the condition {kind}"), found.next().is_none(), "one of its kind", &status.conditions)?;
+        holds(
+            format!("the condition {kind}"),
+            condition.status,
+            "true, with which the kubelet uses a node",
+            condition,
+        )?;
+        let silent = condition.reason.is_empty() && condition.message.is_empty();
+        holds(format!("reason and message of {kind} that holds"), silent, "none", condition)?;
+    }
+    let named = status.conditions.iter().all(|condition| !condition.r#type.is_empty());
+    holds("RuntimeCondition.type", named, "a name of each", &status.conditions)
+}
+
+async fn verbose_adds_information(ctx: Ctx) -> Checked {
+    let plain = ctx.status(StatusRequest { verbose: false }).await?;
+    let verbose = ctx.status(StatusRequest { verbose: true }).await?;
+    equal("StatusResponse.info without verbose", plain.info.len(), 0)?;
+    holds("StatusResponse.info with verbose", !verbose.info.is_empty(), "something", &verbose.info)?;
+    equal("StatusResponse.status with verbose", &verbose.status, &plain.status)?;
+    equal("StatusResponse.runtime_handlers with verbose", &verbose.runtime_handlers, &plain.runtime_handlers)?;
+    equal("StatusResponse.features with verbose", &verbose.features, &plain.features)
+}
+
+async fn lists_the_runtime_handlers(ctx: Ctx) -> Checked {
+    let handlers = ctx.status(StatusRequest { verbose: false }).await?.runtime_handlers;
+    holds("StatusResponse.runtime_handlers", !handlers.is_empty(), "at least one", &handlers)?;
+    let mut names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    equal("StatusResponse.runtime_handlers: different names", names.len(), all)?;
+    holds("StatusResponse.runtime_handlers", names.contains(&""), "the default handler, by the empty name", &names)?;
+    let features = |handler: &RuntimeHandler| handler.features.is_some();
+    holds("RuntimeHandler.features", handlers.iter().all(features), "features of each", &handlers)?;
+    let wanted = ctx.handler();
+    holds("StatusResponse.runtime_handlers", names.contains(&wanted), format!("the handler {wanted:?}"), &names)
+}
+
+async fn tells_the_features(ctx: Ctx) -> Checked {
+    let features = present("StatusResponse.features", ctx.status(StatusRequest { verbose: false }).await?.features)?;
+    equal("StatusResponse.features, a second time", Some(features), ctx.runtime_status().features)
+}
+
+async fn names_the_cgroup_driver(ctx: Ctx) -> Checked {
+    let config = ctx.runtime_config(RuntimeConfigRequest {}).await?;
+    let linux = present("RuntimeConfigResponse.linux", config.linux)?;
+    let driver = CgroupDriver::try_from(linux.cgroup_driver);
+    holds("LinuxRuntimeConfiguration.cgroup_driver", driver.is_ok(), "SYSTEMD or CGROUPFS", linux)
+}

@@ -1,0 +1,336 @@
+//! Pods and containers as the kubelet would ask for them, and the calls that make and follow them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use corten_cri::v1::*;
+
+use crate::{
+    context::{CHECK_LABEL, Ctx, RUN_LABEL},
+    image::{PROGRAM, names},
+    verdict::{Checked, Refusal, Stop},
+};
+
+/// A sandbox that there is.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Its id.
+    pub id: String,
+    /// What it was made of.
+    pub config: PodSandboxConfig,
+}
+
+/// What a command said and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ctx {
+    /// The labels of everything the check makes.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let check = self.own().name.replace('/', ".");
+        [(RUN_LABEL.to_owned(), self.run().id.clone()), (CHECK_LABEL.to_owned(), check)].into()
+    }
+
+    /// A pod of its own, with the node's network, which is the cheapest.
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] when there is no directory for it.
+    pub fn pod(&self, name: &str) -> Checked<PodSandboxConfig> {
+        let name = self.unique(name);
+        let logs = self.directory()?.join(&name);
+        let context = LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces(NamespaceMode::Node)),
+            ..Default::default()
+        };
+        Ok(PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                uid: format!("{name}-uid"),
+                namespace: "corten-validate".to_owned(),
+                name,
+                attempt: 0,
+            }),
+            log_directory: logs.display().to_string(),
+            labels: self.labels(),
+            linux: Some(LinuxPodSandboxConfig { security_context: Some(context), ..Default::default() }),
+            ..Default::default()
+        })
+    }
+
+    /// A pod of its own with a network of its own.
+    ///
+    /// # Errors
+    /// As [`Ctx::pod`].
+    pub fn networked_pod(&self, name: &str) -> Checked<PodSandboxConfig> {
+        let mut config = self.pod(name)?;
+        config.hostname = name.to_owned();
+        namespace_options(&mut config).network = NamespaceMode::Pod.into();
+        Ok(config)
+    }
+
+    /// A container of the plain image that runs the test program with these words.
+    pub fn container(&self, name: &str, words: &[&str]) -> ContainerConfig {
+        let image = self.image(names::PLAIN);
+        ContainerConfig {
+            metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+            image: Some(spec(&image)),
+            command: command(words),
+            labels: self.labels(),
+            log_path: format!("{name}.log"),
+            linux: Some(LinuxContainerConfig {
+                security_context: Some(LinuxContainerSecurityContext {
+                    namespace_options: Some(namespaces(NamespaceMode::Node)),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// RunPodSandbox.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn try_run(&self, config: &PodSandboxConfig) -> Result<String, Refusal> {
+        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: self.handler().to_owned() };
+        Ok(self.run_pod_sandbox(request).await?.pod_sandbox_id)
+    }
+
+    /// RunPodSandbox with a configuration.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn run_pod(&self, config: PodSandboxConfig) -> Checked<Pod> {
+        let id = self.try_run(&config).await?;
+        if id.is_empty() {
+            return Err(Stop::failed("RunPodSandboxResponse.pod_sandbox_id", "an id", "nothing"));
+        }
+        Ok(Pod { id, config })
+    }
+
+    /// A running pod with the node's network.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn new_pod(&self) -> Checked<Pod> {
+        self.run_pod(self.pod("pod")?).await
+    }
+
+    /// CreateContainer.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn try_create(&self, pod: &Pod, config: &ContainerConfig) -> Result<String, Refusal> {
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod.id.clone(),
+            config: Some(config.clone()),
+            sandbox_config: Some(pod.config.clone()),
+        };
+        Ok(self.create_container(request).await?.container_id)
+    }
+
+    /// A created container. Its network is the pod's kind.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn create(&self, pod: &Pod, config: &ContainerConfig) -> Checked<String> {
+        let id = self.try_create(pod, config).await?;
+        if id.is_empty() {
+            return Err(Stop::failed("CreateContainerResponse.container_id", "an id", "nothing"));
+        }
+        Ok(id)
+    }
+
+    /// A started container.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn start(&self, pod: &Pod, config: &ContainerConfig) -> Checked<String> {
+        let id = self.create(pod, config).await?;
+        self.start_id(&id).await?;
+        Ok(id)
+    }
+
+    /// A started container that does nothing.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn start_sleeper(&self, pod: &Pod) -> Checked<String> {
+        self.start(pod, &self.container("sleeper", &["sleep"])).await
+    }
+
+    /// StartContainer.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn start_id(&self, id: &str) -> Result<(), Refusal> {
+        self.start_container(StartContainerRequest { container_id: id.to_owned() }).await.map(drop)
+    }
+
+    /// StopContainer.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn stop(&self, id: &str, timeout: i64) -> Result<(), Refusal> {
+        self.stop_container(StopContainerRequest { container_id: id.to_owned(), timeout }).await.map(drop)
+    }
+
+    /// RemoveContainer.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn remove(&self, id: &str) -> Result<(), Refusal> {
+        self.remove_container(RemoveContainerRequest { container_id: id.to_owned() }).await.map(drop)
+    }
+
+    /// StopPodSandbox.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn stop_pod(&self, id: &str) -> Result<(), Refusal> {
+        self.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.map(drop)
+    }
+
+    /// RemovePodSandbox.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn remove_pod(&self, id: &str) -> Result<(), Refusal> {
+        self.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.map(drop)
+    }
+
+    /// PodSandboxStatus, not verbose.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn try_pod_status(&self, id: &str) -> Result<PodSandboxStatusResponse, Refusal> {
+        self.pod_sandbox_status(PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false }).await
+    }
+
+    /// The status of a sandbox.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn pod_status(&self, id: &str) -> Checked<PodSandboxStatus> {
+        crate::expect::present("PodSandboxStatusResponse.status", self.try_pod_status(id).await?.status)
+    }
+
+    /// ContainerStatus, not verbose.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn try_status_of(&self, id: &str) -> Result<ContainerStatusResponse, Refusal> {
+        self.container_status(ContainerStatusRequest { container_id: id.to_owned(), verbose: false }).await
+    }
+
+    /// The status of a container.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn status_of(&self, id: &str) -> Checked<ContainerStatus> {
+        crate::expect::present("ContainerStatusResponse.status", self.try_status_of(id).await?.status)
+    }
+
+    /// The status of a container when it has ended.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn ended(&self, id: &str) -> Checked<ContainerStatus> {
+        let ended = self.until("ContainerStatus.state becomes CONTAINER_EXITED", || async {
+            let status = self.status_of(id).await?;
+            Ok((status.state() == ContainerState::ContainerExited).then_some(status))
+        });
+        ended.await
+    }
+
+    /// Runs a container to its end; its status and what it logged on both streams.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn run_to_end(&self, pod: &Pod, config: &ContainerConfig) -> Checked<(ContainerStatus, Output)> {
+        let id = self.start(pod, config).await?;
+        let status = self.ended(&id).await?;
+        let path = Path::new(&pod.config.log_directory).join(&config.log_path);
+        let output = crate::log::output(&crate::log::read(&path)?, status.exit_code);
+        Ok((status, output))
+    }
+
+    /// ExecSync of the test program.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn try_exec(&self, id: &str, words: &[&str], timeout: i64) -> Result<ExecSyncResponse, Refusal> {
+        self.exec_sync(ExecSyncRequest { container_id: id.to_owned(), cmd: command(words), timeout }).await
+    }
+
+    /// What the test program says in a container.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn exec_in(&self, id: &str, words: &[&str]) -> Checked<Output> {
+        let response = self.try_exec(id, words, 30).await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Output { code: response.exit_code, stdout: text(&response.stdout), stderr: text(&response.stderr) })
+    }
+
+    /// What the test program says on standard output in a container; it must end with code 0.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn said(&self, id: &str, words: &[&str]) -> Checked<String> {
+        let output = self.exec_in(id, words).await?;
+        if output.code == 0 {
+            return Ok(output.stdout);
+        }
+        Err(Stop::failed(format!("ExecSync of {words:?}"), "exit code 0", format!("{output:?}")))
+    }
+}
+
+/// An image by its reference alone.
+pub fn spec(image: &str) -> ImageSpec {
+    ImageSpec { image: image.to_owned(), ..Default::default() }
+}
+
+/// The test program with these words.
+pub fn command(words: &[&str]) -> Vec<String> {
+    std::iter::once(PROGRAM).chain(words.iter().copied()).map(str::to_owned).collect()
+}
+
+/// What the kubelet asks for by default, with this network.
+pub fn namespaces(network: NamespaceMode) -> NamespaceOption {
+    NamespaceOption {
+        network: network.into(),
+        pid: NamespaceMode::Container.into(),
+        ipc: NamespaceMode::Pod.into(),
+        ..Default::default()
+    }
+}
+
+/// The namespaces of a sandbox's configuration, to change them.
+pub fn namespace_options(config: &mut PodSandboxConfig) -> &mut NamespaceOption {
+    let linux = config.linux.get_or_insert_default();
+    linux.security_context.get_or_insert_default().namespace_options.get_or_insert_default()
+}
+
+/// The security context of a container's configuration, to change it.
+pub fn security(config: &mut ContainerConfig) -> &mut LinuxContainerSecurityContext {
+    config.linux.get_or_insert_default().security_context.get_or_insert_default()
+}
+
+/// The resources of a container's configuration, to change them.
+pub fn resources(config: &mut ContainerConfig) -> &mut LinuxContainerResources {
+    config.linux.get_or_insert_default().resources.get_or_insert_default()
+}
+
+/// A container with the namespaces of its pod, as the kubelet would ask for it.
+pub fn as_in(pod: &Pod, mut container: ContainerConfig) -> ContainerConfig {
+    let options = pod.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    security(&mut container).namespace_options = options.and_then(|context| context.namespace_options.clone());
+    container
+}
