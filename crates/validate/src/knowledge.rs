@@ -1,6 +1,9 @@
 //! What a runtime can be expected to have.
 
-use corten_cri::history::{History, Range, Release, Schema};
+use corten_cri::{
+    ApiVersion,
+    history::{History, Range, Release, Schema},
+};
 
 /// The RPCs that a runtime may leave out although its release has them: their documentation, or the kubelet's own
 /// behaviour, says what happens then.
@@ -68,19 +71,29 @@ pub fn since(needs: &[&'static str], schema: &Schema) -> Option<Release> {
 /// What is known of a runtime.
 #[derive(Debug, Clone)]
 pub struct Knowledge {
+    api: ApiVersion,
     schema: &'static Schema,
     release: Option<Release>,
 }
 
 impl Knowledge {
     /// What is known of a runtime of this release; without one it is expected to have everything.
-    pub fn of(history: &'static History, release: Option<Release>) -> Self {
-        Self { schema: &history.v1, release }
+    pub fn of(history: &'static History, api: ApiVersion, release: Option<Release>) -> Self {
+        let schema = match api {
+            ApiVersion::V1 => &history.v1,
+            ApiVersion::V1Alpha2 => &history.v1alpha2,
+        };
+        Self { api, schema, release }
     }
 
     /// The release of the CRI that the runtime is taken to implement.
     pub fn release(&self) -> Option<Release> {
         self.release
+    }
+
+    /// The version of the interface that is spoken.
+    pub fn api(&self) -> ApiVersion {
+        self.api
     }
 
     /// The table.
@@ -140,23 +153,23 @@ mod tests {
 
     #[test]
     fn a_runtime_is_asked_for_what_its_release_has() {
-        let at = |release: &str| Knowledge::of(history(), Some(release.parse().unwrap()));
+        let at = |release: &str| Knowledge::of(history(), ApiVersion::V1, Some(release.parse().unwrap()));
         assert_eq!(
             at("1.32.0").lacks("Mount.image_sub_path").unwrap(),
             "Mount.image_sub_path is in the CRI since 1.33.0; the runtime is of 1.32.0"
         );
         assert!(at("1.33.0").lacks("Mount.image_sub_path").is_none());
         assert!(at("1.35.0").lacks("KeyValue.value as bytes").is_some(), "1.34.9 has it, 1.35.0 not");
-        assert!(Knowledge::of(history(), None).lacks("Mount.image_sub_path").is_none());
+        assert!(Knowledge::of(history(), ApiVersion::V1, None).lacks("Mount.image_sub_path").is_none());
     }
 
     #[test]
     fn what_may_be_missing_is_what_is_younger_or_optional() {
-        let old = Knowledge::of(history(), Some("1.25.0".parse().unwrap()));
+        let old = Knowledge::of(history(), ApiVersion::V1, Some("1.25.0".parse().unwrap()));
         assert!(!old.may_lack("RuntimeService/StopContainer"));
         assert!(old.may_lack("RuntimeService/RuntimeConfig"), "not there yet");
         assert!(old.may_lack("RuntimeService/GetContainerEvents"), "optional");
-        assert!(!Knowledge::of(history(), None).may_lack("ImageService/ImageFsInfo"));
+        assert!(!Knowledge::of(history(), ApiVersion::V1, None).may_lack("ImageService/ImageFsInfo"));
     }
 
     #[test]

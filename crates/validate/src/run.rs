@@ -8,7 +8,8 @@ use std::{
 };
 
 use corten_cri::{
-    client,
+    ApiVersion,
+    client::{self, Connection},
     history::{self, History, Release},
     v1::{PullImageRequest, StatusRequest, VersionRequest},
 };
@@ -45,6 +46,8 @@ pub struct Options {
     pub seed: u64,
     /// The runtime handler of the checks' pods; empty for the default.
     pub runtime_handler: String,
+    /// The version of the interface to speak; by default the newest that both know.
+    pub api: Option<ApiVersion>,
     /// The release of the CRI that the runtime is taken to implement.
     pub as_release: Option<Release>,
     /// Whether what a failed check made is left for somebody to look at.
@@ -67,6 +70,7 @@ impl Options {
             jobs: 4,
             seed: 0,
             runtime_handler: String::new(),
+            api: None,
             as_release: None,
             keep_on_failure: false,
             fail_fast: false,
@@ -186,9 +190,10 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
     if let Some(release) = options.as_release {
         history.v1.in_release(release).map_err(Error::Release)?;
     }
-    let channel = client::connect(&options.endpoint).await?;
+    let channel = connect(&options.endpoint, options.api).await?;
+    let api = channel.version();
     let images = match &options.image_endpoint {
-        Some(endpoint) => client::images(client::connect(endpoint).await?),
+        Some(endpoint) => client::images(connect(endpoint, options.api).await?),
         None => client::images(channel.clone()),
     };
     let mut runtime = client::runtime(channel);
@@ -201,7 +206,7 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
         images,
         directory: directory.to_owned(),
         handler: options.runtime_handler.clone(),
-        knowledge: Knowledge::of(history, options.as_release),
+        knowledge: Knowledge::of(history, api, options.as_release),
         version,
         status,
         registry: serve(&id).await?,
@@ -213,6 +218,13 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
     };
     pull(&run).await?;
     Ok(run)
+}
+
+async fn connect(endpoint: &str, api: Option<ApiVersion>) -> Result<Connection, client::Error> {
+    match api {
+        Some(api) => client::connect_as(endpoint, api).await,
+        None => client::connect(endpoint).await,
+    }
 }
 
 /// A registry with images that no other has.

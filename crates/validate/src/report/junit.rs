@@ -6,12 +6,18 @@ use super::{Finished, Outcome, Report};
 
 /// The report as JUnit's XML.
 pub fn junit(report: &Report) -> String {
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", suite("corten validate", report))
+}
+
+/// One test suite: what a report of several is made of.
+pub fn suite(name: &str, report: &Report) -> String {
     let counts = report.counts();
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let mut text = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "<testsuite name=\"corten validate\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{:.3}\">",
+        "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{:.3}\">",
+        escaped(name),
         report.checks.len(),
         counts.failed,
         counts.not_supported,
@@ -27,6 +33,15 @@ pub fn junit(report: &Report) -> String {
     }
     text.push_str("</testsuite>\n");
     text
+}
+
+/// A test suite that could not be run.
+pub fn broken_suite(name: &str, why: &str) -> String {
+    let (name, why) = (escaped(name), escaped(why));
+    format!(
+        "<testsuite name=\"{name}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n  \
+         <testcase classname=\"\" name=\"run\"><error message=\"{why}\"/></testcase>\n</testsuite>\n"
+    )
 }
 
 fn case(finished: &Finished) -> String {

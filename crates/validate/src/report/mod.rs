@@ -10,7 +10,7 @@ use corten_cri::history::Release;
 
 pub use self::{
     json::json,
-    junit::junit,
+    junit::{broken_suite, junit, suite},
     text::{line, summary},
 };
 use crate::{
