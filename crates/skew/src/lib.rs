@@ -1,4 +1,5 @@
 //! The CRI's version skew policy, executable: proxy, probe, lint and matrix.
 
 pub mod history;
+pub mod matrix;
 pub mod proxy;

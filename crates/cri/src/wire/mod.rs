@@ -7,6 +7,7 @@
 //! Bytes that are no message are nobody's business here: reading ends there, and whoever decodes them refuses them.
 //! What is read is bounded by the input: the CRI's messages do not contain themselves, so the depth is the schema's.
 
+mod add;
 mod fields;
 mod lower;
 mod shapes;

@@ -24,6 +24,8 @@ pub struct Shapes {
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) name: String,
+    /// Whether it is the entry of a map.
+    pub(super) is_entry: bool,
     /// By number, ascending.
     fields: Vec<(u32, Slot)>,
 }
@@ -81,7 +83,7 @@ impl Shapes {
         let everywhere = |name: &str| others.iter().all(|other| other.messages.contains_key(name));
         for name in release.messages.keys().filter(|name| everywhere(name)) {
             shapes.by_name.insert((*name).to_owned(), shapes.all.len());
-            shapes.all.push(Shape { name: (*name).to_owned(), fields: Vec::new() });
+            shapes.all.push(Shape { name: (*name).to_owned(), is_entry: false, fields: Vec::new() });
         }
         for (name, fields) in &release.messages {
             let Some(index) = shapes.by_name.get(*name).copied() else { continue };
@@ -126,7 +128,7 @@ impl Shapes {
                 let value = self.one(release, others, value, &values)?;
                 let slots =
                     [("key", scalar(*key)), ("value", value)].map(|(name, kind)| Slot { name: name.into(), kind });
-                self.all.push(Shape { name: own.to_string(), fields: (1..).zip(slots).collect() });
+                self.all.push(Shape { name: own.to_string(), is_entry: true, fields: (1..).zip(slots).collect() });
                 return Some(Kind::Message(self.all.len() - 1));
             }
         };

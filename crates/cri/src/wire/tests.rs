@@ -125,6 +125,24 @@ fn a_field_of_a_maps_entry_is_unknown_too() {
 }
 
 #[test]
+fn what_nobody_knows_is_added_to_every_message_and_found_again() {
+    let message = Shapes::compiled().unwrap().message("CreateContainerRequest").unwrap();
+    let mut request = create(mount());
+    request.sandbox_config =
+        Some(v1::PodSandboxConfig { labels: [("k".into(), "v".into())].into(), ..Default::default() });
+    let bytes = request.encode_to_vec();
+    let added = message.with_fields(&bytes, &[0xa8, 0x06, 0x01]);
+    let found = message.unknown(&added).fields;
+    let paths: Vec<_> = found.iter().map(|field| (field.path.as_str(), field.number)).collect();
+    let root = "CreateContainerRequest";
+    let expected = [".config.mounts", ".config", ".sandbox_config", ""].map(|path| (format!("{root}{path}"), 101));
+    assert_eq!(paths, expected.each_ref().map(|(path, number)| (path.as_str(), *number)));
+    assert_eq!(*message.lower(&added), bytes);
+    assert_eq!(v1::CreateContainerRequest::decode(&added[..]).unwrap(), request);
+    assert_eq!(message.with_fields(&[0x00], &[0xa8, 0x06, 0x01]), [0x00]);
+}
+
+#[test]
 fn a_flood_of_unknown_fields_is_counted() {
     let mut bytes = Vec::new();
     for number in 1000..2000u64 {

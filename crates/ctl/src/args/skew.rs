@@ -1,11 +1,12 @@
 //! `corten skew`: the version skew policy of the CRI.
 
 mod proxy;
+mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use corten_cri::history::ReleaseName;
 
-pub use self::proxy::Proxy;
+pub use self::{proxy::Proxy, test::Test};
 
 /// What of the skew policy.
 #[derive(Debug, Subcommand)]
@@ -14,6 +15,8 @@ pub enum Skew {
     History(History),
     /// Stand between clients and a runtime: as another release of either, with faults, or writing everything down.
     Proxy(Proxy),
+    /// Try every pair of releases that the policy lets meet against a runtime.
+    Test(Test),
 }
 
 /// How to print what is found.

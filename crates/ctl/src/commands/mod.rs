@@ -39,7 +39,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     // A manifest is checked before there is a connection: its mistakes do not depend on the runtime.
     let command = match cli.command {
         Command::Run(args) => return run::run(&cli.endpoint, limit(cli.timeout), args).await,
-        Command::Skew(command) => return skew::run(command).await,
+        Command::Skew(command) => return skew::run(&cli.endpoint, command).await,
         Command::Validate(args) => return validate::run(&cli.endpoint, args).await,
         other => other,
     };

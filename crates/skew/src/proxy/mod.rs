@@ -32,7 +32,7 @@ pub use self::{
     call::{Call, Callee, Service},
     listen::Error,
     stage::{Answer, Begin, Exchange, Next, Stage},
-    stages::versions::Versions,
+    stages::{newer::Newer, versions::Versions},
 };
 use self::{dispatch::Dispatch, grpc::Budget, listen::Listener, upstream::Upstream};
 

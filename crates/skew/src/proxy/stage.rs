@@ -56,6 +56,8 @@ pub trait Exchange: Send {
 pub enum Next {
     /// This goes on, altered or not.
     Forward(Bytes),
+    /// These go on instead, one after another. Of a request, which is one message in the CRI, only the first.
+    Several(Vec<Bytes>),
     /// It does not go on, the call does.
     Drop,
     /// The call ends here. If it has gone on to the runtime, it is cancelled there.

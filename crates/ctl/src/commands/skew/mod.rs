@@ -2,6 +2,7 @@
 
 mod history;
 mod proxy;
+mod test;
 
 use std::process::ExitCode;
 
@@ -13,10 +14,11 @@ use crate::{args::Skew, error::Error, output};
 ///
 /// # Errors
 /// Only when nobody reads the output any more: every other error is reported here, and ends with the code 2.
-pub async fn run(command: Skew) -> Result<ExitCode, Error> {
+pub async fn run(endpoint: &str, command: Skew) -> Result<ExitCode, Error> {
     let result = match command {
         Skew::History(args) => history::run(&args),
         Skew::Proxy(args) => proxy::run(args).await,
+        Skew::Test(args) => test::run(endpoint, args).await,
     };
     match result {
         Err(error) if !error.is_broken_pipe() => {

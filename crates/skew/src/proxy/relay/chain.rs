@@ -20,6 +20,11 @@ pub(in crate::proxy) struct Chain {
 pub(super) enum Flow {
     Forward(Bytes),
     Dropped,
+    /// These go on from here.
+    Several {
+        messages: Vec<Bytes>,
+        position: usize,
+    },
     /// The call ends, for the `to_client` stages nearest to the client too.
     Answer {
         answer: Answer,
@@ -59,6 +64,7 @@ impl Chain {
                         exchange.request(message)
                     }
                 },
+                Next::Several(messages) => messages.into_iter().next().map_or(Next::Drop, Next::Forward),
                 Next::Drop => return Flow::Dropped,
                 Next::Answer(answer) => return Flow::Answer { answer, to_client: position.saturating_sub(1) },
                 Next::After(delay, next) => return Flow::Wait { delay, next: *next, position },
@@ -78,6 +84,7 @@ impl Chain {
                         exchanges.get_mut(index).map_or(Next::Drop, |exchange| exchange.response(message))
                     }
                 },
+                Next::Several(messages) => return Flow::Several { messages, position },
                 Next::Drop => return Flow::Dropped,
                 Next::Answer(answer) => return Flow::Answer { answer, to_client: position },
                 Next::After(delay, next) => return Flow::Wait { delay, next: *next, position },

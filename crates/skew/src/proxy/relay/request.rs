@@ -94,7 +94,7 @@ impl Requests {
     fn go_on(&mut self, next: Next, position: usize) -> Option<Result<Frame<Bytes>, Error>> {
         match self.chain.request(next, position) {
             Flow::Forward(message) => Some(Ok(Frame::data(framed(&message)))),
-            Flow::Dropped => None,
+            Flow::Dropped | Flow::Several { .. } => None,
             Flow::Wait { delay, next, position } => {
                 self.waiting = Some(Waiting::new(delay, next, position));
                 None

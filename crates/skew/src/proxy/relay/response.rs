@@ -177,6 +177,11 @@ impl Responses {
             Event::Message(next, position) => match self.chain.response(next, position) {
                 Flow::Forward(message) => return Some(Frame::data(framed(&message))),
                 Flow::Dropped => {}
+                Flow::Several { messages, position } => {
+                    for message in messages.into_iter().rev() {
+                        self.events.push_front(Event::Message(Next::Forward(message), position));
+                    }
+                }
                 Flow::Wait { delay, next, position } => self.waiting = Some(Waiting::new(delay, next, position)),
                 Flow::Answer { answer, to_client } => {
                     self.source = None;

@@ -1,3 +1,4 @@
 //! The stages there are.
 
+pub mod newer;
 pub mod versions;
