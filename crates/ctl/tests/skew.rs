@@ -46,3 +46,40 @@ fn what_nobody_knows_is_refused_with_what_there_is() {
     assert!(printed(2, &["history", "--message", "mounts"]).contains("it has Mount"));
     assert!(printed(2, &["history", "--since", "yesterday"]).contains("not a release (1.33 or 1.33.2)"));
 }
+
+#[test]
+fn lint_tells_the_known_breach_of_a_release() {
+    let text = printed(1, &["lint", "1.25", "1.26"]);
+    assert!(text.starts_with("error: ContainerEventResponse.pod_sandbox_metadata = 4: "), "{text}");
+    assert!(text.ends_with("1 error, 0 warnings\n"), "{text}");
+    let signals = printed(1, &["lint", "1.36", "1.37"]);
+    assert!(
+        signals.contains("(and 65 more of its values)") && signals.ends_with("0 errors, 66 warnings\n"),
+        "{signals}"
+    );
+    assert_eq!(printed(0, &["lint", "1.36", "1.37", "--fail-on", "error"]), signals);
+    assert_eq!(printed(0, &["lint", "1.31", "1.32"]), "0 errors, 0 warnings\n");
+    let notes = printed(0, &["lint", "1.31", "1.32", "--verbose"]);
+    assert!(notes.starts_with("note: WindowsContainerResources.affinity_cpus = 6: a new field: "), "{notes}");
+}
+
+#[test]
+fn lint_reads_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let old = path("old.proto", "syntax = \"proto3\"; message A { string a = 1; }");
+    let new = path("new.proto", "syntax = \"proto3\"; message A { int32 b = 1; }");
+    let found: Value = serde_json::from_str(&printed(1, &["lint", &old, &new, "-o", "json"])).unwrap();
+    assert_eq!(found["errors"], 1);
+    assert_eq!(found["findings"][0]["rule"], "number-reused");
+    assert_eq!(found["findings"][0]["element"], "A.a = 1");
+    let broken = path("broken.proto", "syntax = \"proto3\";\nmessage A { string }");
+    let error = printed(2, &["lint", &old, &broken]);
+    assert!(error.contains("broken.proto: ") && error.contains(":2:"), "{error}");
+    assert!(printed(2, &["lint", &old, "1.99"]).contains("it goes from 1.20 to 1.37"));
+    assert!(printed(2, &["lint", &old, "nothing"]).contains("neither a release"));
+}

@@ -1,5 +1,6 @@
 //! The CRI's version skew policy, executable: proxy, probe, lint and matrix.
 
 pub mod history;
+pub mod lint;
 pub mod matrix;
 pub mod proxy;

@@ -1,12 +1,17 @@
 //! `corten skew`: the version skew policy of the CRI.
 
+mod lint;
 mod proxy;
 mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use corten_cri::history::ReleaseName;
 
-pub use self::{proxy::Proxy, test::Test};
+pub use self::{
+    lint::{FailOn, Lint},
+    proxy::Proxy,
+    test::Test,
+};
 
 /// What of the skew policy.
 #[derive(Debug, Subcommand)]
@@ -17,6 +22,8 @@ pub enum Skew {
     Proxy(Proxy),
     /// Try every pair of releases that the policy lets meet against a runtime.
     Test(Test),
+    /// Show what one version of the CRI breaks of another, by the rules of the policy.
+    Lint(Lint),
 }
 
 /// How to print what is found.

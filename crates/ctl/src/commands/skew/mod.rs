@@ -1,6 +1,7 @@
 //! `corten skew`: 0 is good, 1 is bad, 2 says that it could not be told.
 
 mod history;
+mod lint;
 mod proxy;
 mod test;
 
@@ -19,6 +20,7 @@ pub async fn run(endpoint: &str, command: Skew) -> Result<ExitCode, Error> {
         Skew::History(args) => history::run(&args),
         Skew::Proxy(args) => proxy::run(args).await,
         Skew::Test(args) => test::run(endpoint, args).await,
+        Skew::Lint(args) => lint::run(&args),
     };
     match result {
         Err(error) if !error.is_broken_pipe() => {
