@@ -54,8 +54,9 @@ e2e:
 	$(CARGO) build --workspace --locked
 	$(SUDO) env PATH="$$PATH" $(CARGO) test -p corten-e2e --locked --no-fail-fast
 
-docs: ## Write docs/cri-coverage.md from its table in tests/e2e/tests/coverage
+docs: ## Write docs/cri-coverage.md from its table, and the generated parts of docs/skew.md
 	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables
+	UPDATE_DOCS=1 $(CARGO) test -p corten-skew --locked --test document
 
 bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runtimes to measure in turns)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e

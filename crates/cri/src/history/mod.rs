@@ -198,6 +198,18 @@ impl Schema {
         self.releases.iter().filter(|release| release.minor == minor).max().copied()
     }
 
+    /// Whether any release has an RPC, message, field or enum of this name: `Service/Method`, `Message.field` or a name.
+    pub fn knows(&self, name: &str) -> bool {
+        let field = || {
+            let (message, field) = name.rsplit_once('.')?;
+            self.messages.get(message).map(|message| message.fields.iter().any(|known| known.name == field))
+        };
+        self.rpcs.contains_key(name)
+            || self.messages.contains_key(name)
+            || self.enums.contains_key(name)
+            || field() == Some(true)
+    }
+
     /// The interface as it was in one release.
     ///
     /// # Errors

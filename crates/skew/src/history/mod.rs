@@ -75,31 +75,26 @@ fn every_entry(schema: &'static Schema) -> Result<Vec<Entry<'static>>, Error> {
     let overlay = Overlay::embedded()?;
     let mut changes = schema.changes();
     let newest = schema.newest()?;
-    let told = |release: Release, feature: &Feature| release <= newest || feature.handshake == Handshake::Negotiation;
-    let brought =
-        overlay.features.iter().flat_map(|feature| feature.since.iter().map(move |since| (since.first(), feature)));
-    let releases = brought.filter(|(release, feature)| told(*release, feature)).map(|(release, _)| release);
-    let releases: BTreeSet<Release> = changes.keys().copied().chain(releases).collect();
-    Ok(releases
-        .into_iter()
-        .map(|release| {
-            let changes = changes.remove(&release).unwrap_or_default();
-            let explains = |feature: &Feature| changes.iter().any(|change| feature.explains(release, &change.element));
-            // A version of the interface need not have everything that the other got.
-            let features = overlay.brought_by(release).filter(|feature| told(release, feature));
-            let features = features.filter(|feature| feature.covers.is_empty() || explains(feature)).collect();
-            Entry { release, changes, features }
-        })
-        .collect())
+    // A version of the interface need not have everything that the other got.
+    let has = |feature: &Feature| feature.covers.is_empty() || feature.covers.iter().any(|name| schema.knows(name));
+    let told = |release: Release, feature: &Feature| {
+        release <= newest && has(feature) || feature.handshake == Handshake::Negotiation
+    };
+    let firsts = |feature: &'static Feature| feature.since.iter().map(move |since| (since.first(), feature));
+    let brought = overlay.features.iter().flat_map(firsts).filter(|(release, feature)| told(*release, feature));
+    let releases: BTreeSet<Release> = changes.keys().copied().chain(brought.map(|(release, _)| release)).collect();
+    let entry = |release| {
+        let features = overlay.brought_by(release).filter(|feature| told(release, feature)).collect();
+        Entry { release, changes: changes.remove(&release).unwrap_or_default(), features }
+    };
+    Ok(releases.into_iter().map(entry).collect())
 }
 
 impl Entry<'_> {
     /// What of it is about one message or enum.
     fn about(mut self, name: &str) -> Self {
-        let Self { changes, features, release } = &mut self;
-        changes.retain(|change| change.element.container() == Some(name));
-        let explains = |feature: &Feature| changes.iter().any(|change| feature.explains(*release, &change.element));
-        features.retain(|feature| explains(feature) || feature.concerns.iter().any(|concern| of(concern, name)));
+        self.changes.retain(|change| change.element.container() == Some(name));
+        self.features.retain(|feature| feature.covers.iter().chain(&feature.concerns).any(|element| of(element, name)));
         self
     }
 }

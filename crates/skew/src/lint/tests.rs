@@ -3,6 +3,8 @@
 mod history;
 mod rules;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A proto file with these declarations.
@@ -110,5 +112,35 @@ fn names_in_json_are_as_protoc_makes_them() {
         assert_eq!(schema::Field::default_json_name(name), json, "{name}");
         let found = file(&format!("message A {{ string {name} = 1; }}"));
         assert_eq!(found.messages["A"].fields[&1].json_name, json, "{name}");
+    }
+}
+
+const SAMPLE: &str = r#"syntax = "proto3"; package runtime.v1; import "a.proto"; option (a.b) = { c: 1 };
+service S { rpc R(A) returns (stream A) {} } enum E { option allow_alias = true; Z = 0; Y = 0; X = -5; reserved 2 to 9; reserved "W"; }
+message A { map<string, E> a = 1; oneof b { string c = 2; A d = 3; } message N { repeated N n = 1 [json_name = "m"]; } N e = 4;
+  reserved 5, 7 to max; reserved "f"; optional bytes g = 6 [deprecated = true]; }"#;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// A piece of the file is taken out or put somewhere else: it is read or refused, and can be compared.
+    #[test]
+    fn no_file_makes_it_panic(from in 0..SAMPLE.len(), length in 0..60usize, to in 0..SAMPLE.len(), keep: bool) {
+        let end = from.saturating_add(length).min(SAMPLE.len());
+        let (piece, mut text) = (&SAMPLE[from..end], SAMPLE.to_owned());
+        if !keep {
+            text.replace_range(from..end, "");
+        }
+        text.insert_str(to.min(text.len()), piece);
+        let sample = parse(SAMPLE).unwrap();
+        if let Ok(other) = parse(&text) {
+            compare(&sample, &other);
+            compare(&other, &sample);
+        }
+    }
+
+    #[test]
+    fn no_argument_makes_it_panic(text in "\\PC{0,20}|[v0-9@.*]{0,12}") {
+        let _ = text.parse::<Source>();
     }
 }
