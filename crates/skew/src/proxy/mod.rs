@@ -32,7 +32,11 @@ pub use self::{
     call::{Call, Callee, Service},
     listen::Error,
     stage::{Answer, Begin, Exchange, Next, Stage},
-    stages::{newer::Newer, versions::Versions},
+    stages::{
+        faults::{Fault, Faults},
+        newer::Newer,
+        versions::Versions,
+    },
 };
 use self::{dispatch::Dispatch, grpc::Budget, listen::Listener, upstream::Upstream};
 

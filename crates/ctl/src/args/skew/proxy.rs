@@ -2,6 +2,7 @@
 
 use clap::Args;
 use corten_cri::history::ReleaseName;
+use corten_skew::proxy::Fault;
 
 /// Stand between clients and a runtime.
 ///
@@ -26,4 +27,14 @@ pub struct Proxy {
     /// Make the clients look like a kubelet of this release: what is younger goes in neither direction.
     #[arg(long, value_name = "RELEASE")]
     pub kubelet_as: Option<ReleaseName>,
+    /// Let calls fail or wait, as in 'RuntimeService/StopContainer: error=Unavailable "gone", delay=500ms, rate=0.1'.
+    ///
+    /// RPC: WHAT[, WHAT]... where RPC is Service/Method, Service/* or *, and WHAT is error=CODE ["TEXT"] (a gRPC code by
+    /// name), delay=TIME, rate=SHARE (0 to 1: only so many of the calls), count=NUMBER (at most), skip=NUMBER (not the first)
+    /// or at=answer (only after the runtime has done its work). May be given more than once.
+    #[arg(long, value_name = "FAULT")]
+    pub inject: Vec<Fault>,
+    /// What the rates of --inject are drawn from: of the same number come the same faults.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub seed: u64,
 }

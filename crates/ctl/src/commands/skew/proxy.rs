@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use corten_cri::client::socket_path;
-use corten_skew::proxy::{Proxy, Setup, Stage, Versions};
+use corten_skew::proxy::{Faults, Proxy, Setup, Stage, Versions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{args::Proxy as ProxyArgs, error::Error, output};
@@ -25,6 +25,9 @@ fn setup(args: &ProxyArgs) -> Result<Setup, Error> {
     if as_others {
         let versions = Versions::new(args.kubelet_as, args.runtime_as);
         stages.push(Box::new(versions.map_err(|error| Error::condition("skew proxy", error.to_string()))?));
+    }
+    if !args.inject.is_empty() {
+        stages.push(Box::new(Faults::new(args.inject.iter().cloned(), args.seed)));
     }
     Ok(Setup {
         image_upstream: args.image_upstream.as_deref().map(socket_path).transpose()?,
