@@ -4,3 +4,5 @@ pub mod history;
 pub mod lint;
 pub mod matrix;
 pub mod proxy;
+pub mod recording;
+pub mod replay;

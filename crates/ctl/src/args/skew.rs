@@ -9,7 +9,7 @@ use corten_cri::history::ReleaseName;
 
 pub use self::{
     lint::{FailOn, Lint},
-    proxy::Proxy,
+    proxy::{Proxy, Replay},
     test::Test,
 };
 
@@ -20,6 +20,8 @@ pub enum Skew {
     History(History),
     /// Stand between clients and a runtime: as another release of either, with faults, or writing everything down.
     Proxy(Proxy),
+    /// Send calls that the proxy has written down to another runtime.
+    Replay(Replay),
     /// Try every pair of releases that the policy lets meet against a runtime.
     Test(Test),
     /// Show what one version of the CRI breaks of another, by the rules of the policy.

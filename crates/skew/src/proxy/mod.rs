@@ -7,6 +7,7 @@
 
 mod body;
 mod call;
+mod client;
 mod dispatch;
 mod grpc;
 mod limits;
@@ -30,6 +31,7 @@ use tokio::{
 
 pub use self::{
     call::{Call, Callee, Service},
+    client::{Client, Collected},
     listen::Error,
     stage::{Answer, Begin, Exchange, Next, Stage},
     stages::{

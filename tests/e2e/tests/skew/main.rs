@@ -2,4 +2,5 @@
 
 mod proxied;
 mod proxy;
+mod proxy_stages;
 mod proxy_versions;

@@ -1,8 +1,12 @@
-//! `corten skew proxy`
+//! `corten skew proxy` and `corten skew replay`
+
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use corten_cri::history::ReleaseName;
 use corten_skew::proxy::Fault;
+
+use super::Report;
 
 /// Stand between clients and a runtime.
 ///
@@ -37,4 +41,41 @@ pub struct Proxy {
     /// What the rates of --inject are drawn from: of the same number come the same faults.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
+    /// Write every call to a file, as the client sees it: a line of JSON each, once it has ended.
+    ///
+    /// Credentials of registries are blanked, everything else is there: the file is its owner's alone (mode 0600). What was in
+    /// it is gone.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// Send recorded calls to another runtime and tell what goes otherwise.
+///
+/// The calls are sent one after another in the order they were made; those that their client gave up are left out. The ids
+/// that the runtime gives to pods, containers and images take the places of the recorded ones. The exit code is 1 if a call
+/// ended with another status than recorded.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// What `corten skew proxy --record` wrote.
+    pub file: PathBuf,
+    /// Only calls of this method (ListImages or ImageService/ListImages).
+    #[arg(long, value_name = "METHOD")]
+    pub only: Option<String>,
+    /// How many times as fast as recorded (1 is as it was); as fast as possible without.
+    #[arg(long, value_name = "NUMBER", value_parser = speed)]
+    pub speed: Option<f64>,
+    /// Compare the answers too, but for times, measurements and addresses.
+    #[arg(long)]
+    pub compare: bool,
+    /// How long one call may take.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = super::super::duration)]
+    pub limit: Duration,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Report,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    speed.ok_or_else(|| "must be a number above 0".to_owned())
 }

@@ -3,6 +3,7 @@
 mod history;
 mod lint;
 mod proxy;
+mod replay;
 mod test;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ pub async fn run(endpoint: &str, command: Skew) -> Result<ExitCode, Error> {
     let result = match command {
         Skew::History(args) => history::run(&args),
         Skew::Proxy(args) => proxy::run(args).await,
+        Skew::Replay(args) => replay::run(endpoint, args).await,
         Skew::Test(args) => test::run(endpoint, args).await,
         Skew::Lint(args) => lint::run(&args),
     };
