@@ -129,3 +129,6 @@ impl Proxy {
         tokio::spawn(connections.watch(http.serve_connection(TokioIo::new(stream), service)));
     }
 }
+
+#[cfg(test)]
+mod tests;

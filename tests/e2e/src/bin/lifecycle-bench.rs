@@ -1,5 +1,5 @@
-//! How long a pod's life takes, call by call, through the CRI. Several runtimes are measured in turns, so that whatever
-//! else happens on the machine happens to all of them.
+//! How long a pod's life takes, call by call, through the CRI, and what a skew proxy adds to a call. What is compared is
+//! measured in turns, so that whatever else happens on the machine happens to all.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,12 @@ struct Arguments {
     /// The cgroup to run the pods in.
     #[arg(long, default_value = "/lifecycle-bench")]
     cgroup_parent: String,
+    /// Skew proxies in front of the first runtime: Version is called there and through each of them, in turns.
+    #[arg(long, value_name = "SOCKET")]
+    proxy: Vec<PathBuf>,
+    /// How many Version calls to make on each.
+    #[arg(long, default_value_t = 5000)]
+    calls: u32,
 }
 
 /// The times of each call, by its name.
@@ -60,6 +66,38 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     for (socket, _, times) in runtimes {
         report(socket, times);
+    }
+    if let (Some(direct), false) = (arguments.sockets.first(), arguments.proxy.is_empty()) {
+        through_proxies(direct, &arguments.proxy, arguments.calls).await?;
+    }
+    Ok(())
+}
+
+/// Times Version at a runtime and through proxies, one call each in turns, and says what the proxies add.
+async fn through_proxies(direct: &Path, proxies: &[PathBuf], calls: u32) -> Result<(), Status> {
+    let mut ways = Vec::new();
+    for socket in [direct].into_iter().chain(proxies.iter().map(PathBuf::as_path)) {
+        ways.push((socket, Cri::connect(socket).await.runtime(), Vec::new()));
+    }
+    for call in 0..calls.saturating_add(calls / 10) {
+        for (_, runtime, times) in &mut ways {
+            let begun = Instant::now();
+            runtime.version(VersionRequest::default()).await?;
+            // The first tenth warms caches.
+            if call >= calls / 10 {
+                times.push(begun.elapsed());
+            }
+        }
+    }
+    println!("Version, {calls} calls each in turns");
+    println!("  {:<40} {:>9} {:>9} {:>9}", "microseconds", "median", "p90", "added");
+    let mut base = None;
+    for (socket, _, mut times) in ways {
+        times.sort();
+        let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default().as_secs_f64() * 1e6;
+        let median = at(50);
+        let added = median - *base.get_or_insert(median);
+        println!("  {:<40} {median:>9.0} {:>9.0} {added:>9.0}", socket.display(), at(90));
     }
     Ok(())
 }
