@@ -2,5 +2,6 @@
 
 mod proxied;
 mod proxy;
+mod proxy_crictl;
 mod proxy_stages;
 mod proxy_versions;

@@ -64,9 +64,12 @@ fn each_release_has_its_rpcs_and_fields() {
             for api in ApiVersion::ALL {
                 rpcs_are_those_of(&proxy, api, *at).await;
             }
-            a_pod_of(lab, &proxy.cri, &image, *at).await;
-            let kubelet = like(lab, Some(&at.to_string()), None).await;
-            a_pod_of(lab, &kubelet.cri, &image, *at).await;
+            // Every other release as the kubelet's: the fields are dropped by the same table.
+            if at.minor % 2 == 0 {
+                a_pod_of(lab, &proxy.cri, &image, *at).await;
+            } else {
+                a_pod_of(lab, &like(lab, Some(&at.to_string()), None).await.cri, &image, *at).await;
+            }
         }
     });
 }

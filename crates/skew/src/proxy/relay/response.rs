@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming};
 use tokio::sync::oneshot;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Chain, Early, Waiting, chain::Flow};
 use crate::proxy::{
@@ -227,7 +227,7 @@ impl Responses {
         let end = match ready!(Pin::new(incoming).poll_frame(context)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => decoder.push(&data).err().map(End::of),
-                Err(frame) => frame.into_trailers().ok().map(end_of),
+                Err(frame) => frame.into_trailers().ok().map(|trailers| end_of(trailers, &decoder.rest())),
             },
             Some(Err(error)) if is_reset(&error) => return Poll::Ready(Err(Box::new(error))),
             Some(Err(_)) => Some(End::of(broken())),
@@ -241,8 +241,13 @@ impl Responses {
     }
 }
 
-fn end_of(trailers: HeaderMap) -> End {
-    End { status: status_of(&trailers), trailers: Some(trailers) }
+/// The end after so many bytes of a message that did not come whole.
+fn end_of(trailers: HeaderMap, rest: &[u8]) -> End {
+    let status = status_of(&trailers);
+    if status.code() == Code::Ok && !rest.is_empty() {
+        return End::of(Status::internal("unexpected EOF"));
+    }
+    End { status, trailers: Some(trailers) }
 }
 
 impl Body for Responses {

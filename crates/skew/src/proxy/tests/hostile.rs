@@ -145,6 +145,7 @@ async fn answers_that_cannot_be_read_are_an_error() {
     for (bytes, trailers, code) in [
         (&b"\x00\x01\x00\x00\x01"[..], Some(fine.clone()), Code::ResourceExhausted),
         (b"\x01\x00\x00\x00\x01x", Some(fine.clone()), Code::Internal),
+        (b"\x00\x00\x00\x00\x05cut", Some(fine), Code::Internal),
         (b"\x09", None, Code::Internal),
         (b"\x00\x00\x00\x00\x00", None, Code::Internal),
     ] {
