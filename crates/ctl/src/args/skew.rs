@@ -19,8 +19,16 @@ pub enum Skew {
     /// Show what came, went and changed in the CRI, release by release.
     History(History),
     /// Stand between clients and a runtime: as another release of either, with faults, or writing everything down.
+    ///
+    /// Every call goes by as bytes: nothing is lost or changed that the options do not say, services that are not the CRI's
+    /// included. With --runtime-as or --kubelet-as a version of the API (v1, v1alpha2) that the runtime lacks is translated to
+    /// the one it has. Ends with SIGTERM or Ctrl-C.
     Proxy(Proxy),
-    /// Send calls that the proxy has written down to another runtime.
+    /// Send calls that the proxy has written down to another runtime, and tell what goes otherwise.
+    ///
+    /// The calls are sent one after another in the order they were made; those that their client gave up are left out. The
+    /// ids that the runtime gives to pods, containers and images take the places of the recorded ones. The exit code is 1 if
+    /// a call ended with another status than recorded (or, with --compare, with another answer).
     Replay(Replay),
     /// Try every pair of releases that the policy lets meet against a runtime.
     Test(Test),

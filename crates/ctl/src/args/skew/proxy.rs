@@ -8,11 +8,6 @@ use corten_skew::proxy::Fault;
 
 use super::Report;
 
-/// Stand between clients and a runtime.
-///
-/// Every call goes by as bytes: nothing is lost or changed that the options below do not say, services that are not the
-/// CRI's included. With --runtime-as or --kubelet-as a version of the
-/// API (v1, v1alpha2) that the runtime lacks is translated to the one it has. Ends with SIGTERM or Ctrl-C.
 #[derive(Debug, Args)]
 pub struct Proxy {
     /// The socket to listen on (unix:///path or a path); a stale one is replaced.
@@ -49,11 +44,6 @@ pub struct Proxy {
     pub record: Option<PathBuf>,
 }
 
-/// Send recorded calls to another runtime and tell what goes otherwise.
-///
-/// The calls are sent one after another in the order they were made; those that their client gave up are left out. The ids
-/// that the runtime gives to pods, containers and images take the places of the recorded ones. The exit code is 1 if a call
-/// ended with another status than recorded.
 #[derive(Debug, Args)]
 pub struct Replay {
     /// What `corten skew proxy --record` wrote.
