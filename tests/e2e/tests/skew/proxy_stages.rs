@@ -92,6 +92,21 @@ fn calls_fail_and_wait_as_they_are_told_to() {
     });
 }
 
+#[test]
+fn a_side_newer_than_anything_known_changes_nothing() {
+    lab::test(Setup::default(), async |lab| {
+        let (image, config) = (lab.busybox().await, lab.pod("newer"));
+        let proxy = Program::start(&lab.paths.socket(), &["--newer", "3"]).await;
+        let cri = proxy.cri().await;
+        let pod = cri.run_pod(&config, "").await.unwrap();
+        let id = cri.create(&pod, &config, &pods::sleeper("sleeper", &image)).await.unwrap();
+        cri.start(&id).await.unwrap();
+        assert_eq!(cri.status(&id).await.unwrap(), lab.cri.status(&id).await.unwrap());
+        assert_eq!(cri.exec(&id, &["echo", "works"]).await.stdout, "works\n");
+        assert!(lab.daemon.log().contains("a client sends a field that this version does not know"));
+    });
+}
+
 fn replay(socket: &Path, file: &Path, options: &[&str]) -> Output {
     let mut command = Command::new(programs::built("corten"));
     command.arg("--endpoint").arg(socket).args(["skew", "replay"]).arg(file).args(options).output().unwrap()

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, value_parser};
 use corten_cri::history::ReleaseName;
 use corten_skew::proxy::Fault;
 
@@ -26,6 +26,10 @@ pub struct Proxy {
     /// Make the clients look like a kubelet of this release: what is younger goes in neither direction.
     #[arg(long, value_name = "RELEASE")]
     pub kubelet_as: Option<ReleaseName>,
+    /// Make both sides look this many minors (1 to 3) newer than anything known: unknown fields in every message, and events of
+    /// an unknown type.
+    #[arg(long, value_name = "MINORS", value_parser = value_parser!(u32).range(1..=3), conflicts_with_all = ["runtime_as", "kubelet_as"])]
+    pub newer: Option<u32>,
     /// Let calls fail or wait, as in 'RuntimeService/StopContainer: error=Unavailable "gone", delay=500ms, rate=0.1'.
     ///
     /// RPC: WHAT[, WHAT]... where RPC is Service/Method, Service/* or *, and WHAT is error=CODE ["TEXT"] (a gRPC code by

@@ -4,7 +4,7 @@ use std::{fmt::Display, io, process::ExitCode};
 
 use corten_cri::client::socket_path;
 use corten_skew::{
-    proxy::{Faults, Proxy, Setup, Stage, Versions},
+    proxy::{Faults, Newer, Proxy, Setup, Stage, Versions},
     recording::Recorder,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +41,10 @@ fn setup(args: &ProxyArgs) -> Result<Setup, Error> {
     if as_others {
         let versions = Versions::new(args.kubelet_as, args.runtime_as);
         stages.push(Box::new(versions.map_err(refused)?));
+    }
+    if let Some(minors) = args.newer {
+        stages.push(Box::new(Newer::kubelet(minors).map_err(refused)?));
+        stages.push(Box::new(Newer::runtime(minors).map_err(refused)?));
     }
     if !args.inject.is_empty() {
         stages.push(Box::new(Faults::new(args.inject.iter().cloned(), args.seed)));

@@ -1,5 +1,5 @@
 //! The stages there are.
 
-pub mod newer;
 pub mod faults;
+pub mod newer;
 pub mod versions;
