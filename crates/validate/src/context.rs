@@ -44,6 +44,10 @@ pub(crate) struct Run {
     pub(crate) hosts: Mutex<BTreeSet<String>>,
     pub(crate) patience: Duration,
     pub(crate) seed: u64,
+    /// How many random sequences are run.
+    pub(crate) sequences: u64,
+    /// How long a check may take.
+    pub(crate) limit: Duration,
     /// Held to read by every call that makes something; who can write it knows that none is under way.
     pub(crate) making: Arc<RwLock<()>>,
 }

@@ -12,6 +12,7 @@ pub mod image;
 pub mod knowledge;
 pub mod log;
 pub mod make;
+pub mod random;
 pub mod registry;
 pub mod report;
 pub mod rpc;

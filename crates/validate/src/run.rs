@@ -44,6 +44,8 @@ pub struct Options {
     pub jobs: usize,
     /// The seed of what is random.
     pub seed: u64,
+    /// How many random sequences are run.
+    pub sequences: u64,
     /// The runtime handler of the checks' pods; empty for the default.
     pub runtime_handler: String,
     /// The version of the interface to speak; by default the newest that both know.
@@ -69,6 +71,7 @@ impl Options {
             only: Vec::new(),
             jobs: 4,
             seed: 0,
+            sequences: 5,
             runtime_handler: String::new(),
             api: None,
             as_release: None,
@@ -214,6 +217,8 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
         id,
         patience: options.patience,
         seed: options.seed,
+        sequences: options.sequences,
+        limit: options.limit,
         making: Arc::new(RwLock::new(())),
     };
     pull(&run).await?;

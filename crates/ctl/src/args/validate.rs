@@ -26,6 +26,9 @@ pub struct Validate {
     /// How many checks run at once.
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: u16,
+    /// How many random sequences of calls are tried, with calls in any order.
+    #[arg(long, value_name = "SEQUENCES", default_value_t = 5)]
+    pub random: u32,
     /// The seed of the random sequences; by default a different one each time.
     #[arg(long)]
     pub seed: Option<u64>,

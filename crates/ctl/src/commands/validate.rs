@@ -4,6 +4,7 @@ use std::{
     fs,
     hash::{BuildHasher, Hasher, RandomState},
     process::ExitCode,
+    time::Duration,
 };
 
 use corten_cri::history::{History, Release, ReleaseName};
@@ -48,6 +49,9 @@ async fn checked(endpoint: &str, args: &Validate) -> Result<ExitCode, Error> {
         only: args.only.clone(),
         jobs: usize::from(args.jobs),
         seed: args.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+        sequences: args.random.into(),
+        // Far more than they take.
+        limit: Duration::from_secs(120).max(Duration::from_secs(10) * args.random),
         runtime_handler: args.runtime_handler.clone(),
         as_release: args.as_release.map(release).transpose().map_err(|error| refused(&error))?,
         keep_on_failure: args.keep_on_failure,

@@ -1,6 +1,7 @@
 //! The checks, by area.
 
 mod containers;
+mod random;
 mod sandboxes;
 mod version;
 
@@ -8,5 +9,5 @@ use crate::check::Check;
 
 /// All of them, by area.
 pub fn all() -> Vec<Check> {
-    [vec![version::CHECKS], sandboxes::checks(), containers::checks()].concat().concat()
+    [vec![version::CHECKS, random::CHECKS], sandboxes::checks(), containers::checks()].concat().concat()
 }
