@@ -47,17 +47,20 @@ impl FromStr for Source {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let is_path = text.contains('/') || Path::new(text).extension().is_some_and(|extension| extension == "proto");
-        if is_path || Path::new(text).is_file() {
-            return Ok(Self::File(text.into()));
+        let path = Path::new(text);
+        if text.contains('/') || path.extension().is_some_and(|extension| extension == "proto") {
+            return Ok(Self::File(path.to_owned()));
         }
         let (alpha, name) = match text.split_once('@') {
             Some(("v1", name)) => (false, name),
             Some(("v1alpha2", name)) => (true, name),
             _ => (false, text),
         };
-        let name = name.parse().map_err(|_| Error::Source { text: text.to_owned() })?;
-        Ok(Self::Release { alpha, name })
+        match name.parse() {
+            Ok(name) => Ok(Self::Release { alpha, name }),
+            Err(_) if path.is_file() => Ok(Self::File(path.to_owned())),
+            Err(_) => Err(Error::Source { text: text.to_owned() }),
+        }
     }
 }
 
