@@ -12,6 +12,7 @@ mod error;
 mod handshake;
 mod link;
 mod optional;
+pub mod raw;
 mod timeout;
 
 use std::time::Duration;

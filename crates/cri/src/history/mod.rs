@@ -19,7 +19,7 @@ pub use self::{
     changes::{Change, Element, What},
     field_type::{FieldType, Scalar, TypeName},
     name::ReleaseName,
-    overlay::{Feature, Handshake, Overlay, Severity},
+    overlay::{Feature, Handshake, Overlay, Severity, Younger},
     release::{Range, Release, Through},
     snapshot::{Snapshot, SnapshotEnum, SnapshotMessage},
 };
