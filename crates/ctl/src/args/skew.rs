@@ -18,6 +18,8 @@ pub use self::{
 pub enum Skew {
     /// Show what came, went and changed in the CRI, release by release.
     History(History),
+    /// Find out which CRI the runtime implements, what it lacks, and which kubelets it fits. Changes nothing.
+    Probe(Probe),
     /// Stand between clients and a runtime: as another release of either, with faults, or writing everything down.
     ///
     /// Every call goes by as bytes: nothing is lost or changed that the options do not say, services that are not the CRI's
@@ -70,6 +72,19 @@ pub struct History {
     /// Of which version of the interface.
     #[arg(long, value_enum, default_value_t)]
     pub api: Api,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Report,
+}
+
+/// Find out which CRI the runtime implements, what it lacks, and which kubelets it fits. Changes nothing.
+///
+/// Exits with 0 if the runtime fits the kubelet (or none was given), 1 if something breaks, 2 if it could not be asked.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// Also tell what degrades or breaks with this kubelet (1.33 or 1.33.2).
+    #[arg(long, value_name = "RELEASE")]
+    pub kubelet: Option<ReleaseName>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Report,

@@ -2,6 +2,7 @@
 
 mod history;
 mod lint;
+mod probe;
 mod proxy;
 mod replay;
 mod test;
@@ -19,6 +20,7 @@ use crate::{args::Skew, error::Error, output};
 pub async fn run(endpoint: &str, command: Skew) -> Result<ExitCode, Error> {
     let result = match command {
         Skew::History(args) => history::run(&args),
+        Skew::Probe(args) => probe::run(endpoint, &args).await,
         Skew::Proxy(args) => proxy::run(args).await,
         Skew::Replay(args) => replay::run(endpoint, args).await,
         Skew::Test(args) => test::run(endpoint, args).await,
