@@ -13,6 +13,7 @@ use crate::handler_features::Probes;
 use crate::monitor::Program;
 use crate::network::Network;
 use crate::operation::Slot;
+use crate::pod::cgroup::Locks;
 use crate::registry::{Containers, Pods};
 use crate::streaming::{Endpoint, Listener};
 use crate::{seccomp, spec};
@@ -47,6 +48,8 @@ pub struct Node {
     pub streaming: Endpoint,
     /// The `corten-monitor` program.
     pub monitor: Arc<Program>,
+    /// Who may make and remove cgroups that several pods are in.
+    pub cgroup_locks: Locks,
     hierarchies: Hierarchies,
 }
 
@@ -83,6 +86,7 @@ impl Node {
             host: spec::Host::probe()?,
             probes: Probes::default(),
             monitor: Arc::new(Program::open(monitor_program(&config)?)?),
+            cgroup_locks: Locks::default(),
             hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
             streaming,
             config,

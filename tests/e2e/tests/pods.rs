@@ -336,3 +336,23 @@ fn removing_a_running_pod_removes_everything(setup: Setup) {
         lab.assert_nothing_left().await;
     });
 }
+
+#[test]
+fn pods_of_one_cgroup_end_at_the_same_time() {
+    lab::test(Setup::default(), async |lab| {
+        for round in 0..3 {
+            let lives = (0..10).map(|index| {
+                let (cri, mut pod) = (lab.cri.clone(), lab.pod(&format!("pod-{round}-{index}")));
+                if let Some(linux) = &mut pod.linux {
+                    linux.cgroup_parent = format!("{}/shared", lab.paths.cgroup());
+                }
+                async move {
+                    let id = cri.run_pod(&pod, "").await.unwrap();
+                    cri.stop_pod(&id).await.unwrap();
+                    cri.remove_pod(&id).await.unwrap();
+                }
+            });
+            futures::future::join_all(lives).await;
+        }
+    });
+}

@@ -13,6 +13,7 @@
 
 pub mod admit;
 mod bandwidth;
+pub mod cgroup;
 pub mod config;
 pub mod remove;
 pub mod resources;
@@ -151,7 +152,9 @@ impl Pod {
     /// A pod as it was recorded; its state is for recovery to find out, until then it is `state`.
     pub fn from_record(record: Record, state: State) -> Self {
         let changed = record.resources;
-        let pod = Self::with_state(record.id, record.config, record.handler, record.created_at, record.cgroup, state);
+        // A pod that is stopped has no cgroup any more.
+        let cgroup = record.cgroup.filter(|_| !matches!(state, State::Stopped | State::Removing));
+        let pod = Self::with_state(record.id, record.config, record.handler, record.created_at, cgroup, state);
         if let Some(changed) = changed {
             *lock(&pod.resources) = changed;
         }
@@ -296,10 +299,20 @@ impl Pod {
         *lock(&self.cgroup) = created;
     }
 
-    /// Takes over what was made for another pod, and records it; a pod that is only recorded has no cgroup any more.
-    fn adopt_cgroup(&self, node: &Node, created: &Created) -> Result<()> {
-        lock(&self.cgroup).get_or_insert_default().adopt(created);
-        self.record(node)
+    /// Takes over what was made for another pod, and records it; `false` if it has no cgroup any more.
+    fn adopt_cgroup(&self, node: &Node, created: &Created) -> Result<bool> {
+        let is_new = match &mut *lock(&self.cgroup) {
+            Some(own) => {
+                let before = own.clone();
+                own.adopt(created);
+                *own != before
+            }
+            None => return Ok(false),
+        };
+        if is_new {
+            self.record(node)?;
+        }
+        Ok(true)
     }
 
     fn cgroup(&self) -> Option<Created> {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::admit::{Admission, admit};
 use super::config::PortMapping;
-use super::{Operation, Pod, Ready, State, bandwidth, resources, undo};
+use super::{Operation, Pod, Ready, State, bandwidth, undo};
 use crate::container::exits;
 use crate::error::{Error, Result};
 use crate::monitor::{Event, Monitor};
@@ -100,9 +100,7 @@ async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     node.blocking(move |node| {
         let directory = node.pod_directory(&pod.id);
         record::make_directory(&directory)?;
-        // Recorded before it is made, so that it is known to whoever undoes it.
-        pod.set_cgroup(Some(node.cgroup(&pod.cgroup_parent(node))?.missing()));
-        pod.record(node)?;
+        super::cgroup::record(node, &pod)?;
         resolv::write_files(&directory, &pod.config)?;
         let Some(logs) = &pod.config.log_directory else { return Ok(()) };
         std::fs::create_dir_all(logs)
@@ -113,13 +111,7 @@ async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
 
 async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     let pod = pod.clone();
-    node.blocking(move |node| {
-        let failed = |error| Error::node("create the pod's cgroup", error);
-        node.cgroup(&pod.cgroup_parent(node))?.create().map_err(failed)?;
-        resources::apply(node, &pod)?;
-        node.cgroup(&pod.monitor_cgroup(node))?.create().map(drop).map_err(failed)
-    })
-    .await
+    node.blocking(move |node| super::cgroup::create(node, &pod)).await
 }
 
 async fn network_namespace(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use corten_host::cgroup::{Cgroup, Created};
 use tokio::sync::mpsc;
 
 use super::Pod;
@@ -83,26 +82,7 @@ async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
 
 async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     let pod = pod.clone();
-    node.blocking(move |node| {
-        let failed = |error| Error::node("remove the pod's cgroup", error);
-        let monitor = node.cgroup(&pod.monitor_cgroup(node))?;
-        let Some(created) = pod.cgroup() else { return Ok(()) };
-        all([
-            monitor.kill(libc::SIGKILL).and_then(|()| monitor.remove()).map_err(failed),
-            hand_over(node, &pod, &created),
-            Cgroup::undo(&created).map_err(failed),
-        ])
-    })
-    .await
-}
-
-/// A cgroup that several pods are in, or below, is removed with the last of them, whichever it was made for.
-fn hand_over(node: &Node, pod: &Pod, created: &Created) -> Result<()> {
-    let others = node.pods.all();
-    match others.iter().find(|other| other.id != pod.id && other.config.cgroup_parent == pod.config.cgroup_parent) {
-        Some(heir) => heir.adopt_cgroup(node, created),
-        None => Ok(()),
-    }
+    node.blocking(move |node| super::cgroup::remove(node, &pod)).await
 }
 
 #[cfg(test)]
