@@ -1,7 +1,8 @@
 //! `corten skew probe` against the real daemon, and that a survey runs nothing.
 
 use corten_cri::{
-    client,
+    ApiVersion,
+    client::{self, Answer, Deadlines, Lists, Streams},
     history::{History, Release},
     node::PodTimelineRequest,
     survey::{Finding, survey},
@@ -91,13 +92,26 @@ fn cortend_is_the_newest_release_and_lacks_checkpoints() {
 
         let (code, found) = probe(&lab.paths.socket(), &["--kubelet", "1.33"]).await;
         assert_eq!((code, &found["with_kubelet"]["policy"]), (Some(1), &"kubelet_too_old".into()));
+
+        // By its other version it is the last release that had that.
+        let endpoint = format!("unix://{}", lab.paths.socket().display());
+        let alpha = client::connect_as(&endpoint, ApiVersion::V1Alpha2).await.unwrap();
+        let survey = survey(&alpha).await.unwrap();
+        assert!(survey.rpcs.values().all(|finding| *finding == Finding::Has), "{:?}", survey.rpcs);
+        let lists = Lists::new(alpha, Deadlines::default(), Streams::Prefer);
+        match lists.containers(None).await.unwrap() {
+            Answer::Degraded { answer, used, .. } => {
+                assert_eq!((answer.len(), used), (0, "RuntimeService/ListContainers"));
+            }
+            other => panic!("{other:?}"),
+        }
     });
 }
 
 #[test]
 fn the_proxy_looks_to_the_probe_like_the_release_it_plays() {
     lab::test(Setup::default(), async |lab| {
-        for minor in 24..=37 {
+        for minor in [24, 25, 28, 31, 33, 36, 37] {
             let name = format!("1.{minor}");
             let versions = Versions::new(None, Some(name.parse().unwrap())).unwrap();
             let proxy = Inside::with(|listen| proxy::Setup {
