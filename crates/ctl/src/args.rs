@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
-    skew::{Api, FailOn, History, Lint, Probe, Proxy, Replay, Report, Skew, Test},
+    skew::{Api, FailOn, History, Lint, Mutate, Probe, Proxy, Replay, Report, Skew, Test},
     streams::{Attach, Exec, PortForward, Streaming},
     validate::Validate,
 };

@@ -3,6 +3,7 @@
 pub mod history;
 pub mod lint;
 pub mod matrix;
+pub mod mutate;
 pub mod probe;
 pub mod proxy;
 pub mod recording;

@@ -36,6 +36,11 @@ pub enum Skew {
     Test(Test),
     /// Show what one version of the CRI breaks of another, by the rules of the policy.
     Lint(Lint),
+    /// Run the checks of `corten validate` against a runtime whose answers are made wrong, one fault after the other.
+    ///
+    /// For those who write checks: which fault does no check notice? Needs a runtime that passes them, and that nobody else uses meanwhile.
+    #[command(hide = true)]
+    Mutate(Mutate),
 }
 
 /// How to print what is found.
@@ -88,4 +93,14 @@ pub struct Probe {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Report,
+}
+
+#[derive(Debug, Args)]
+pub struct Mutate {
+    /// Only the mutations with this in their name.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    /// Only every so many of them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub every: u16,
 }

@@ -2,6 +2,7 @@
 
 mod history;
 mod lint;
+mod mutate;
 mod probe;
 mod proxy;
 mod replay;
@@ -25,6 +26,7 @@ pub async fn run(endpoint: &str, command: Skew) -> Result<ExitCode, Error> {
         Skew::Replay(args) => replay::run(endpoint, args).await,
         Skew::Test(args) => test::run(endpoint, args).await,
         Skew::Lint(args) => lint::run(&args),
+        Skew::Mutate(args) => mutate::run(endpoint, args).await,
     };
     match result {
         Err(error) if !error.is_broken_pipe() => {
