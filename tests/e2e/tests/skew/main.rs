@@ -1,5 +1,6 @@
 //! The version skew tools in front of the real daemon.
 
+mod matrix;
 mod probe;
 mod proxied;
 mod proxy;

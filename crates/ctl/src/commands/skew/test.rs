@@ -2,7 +2,11 @@
 
 use std::{fs, process::ExitCode};
 
-use corten_cri::history::{History, Release, ReleaseName};
+use corten_cri::{
+    client,
+    history::{History, Release, ReleaseName},
+    survey::survey,
+};
 use corten_skew::matrix::{self, SKEW, Tried};
 use corten_validate::run::Options;
 
@@ -18,7 +22,10 @@ pub async fn run(endpoint: &str, args: Test) -> Result<ExitCode, Error> {
     let history = History::embedded().map_err(refused)?;
     let named = |name: Option<ReleaseName>| name.map(|name| history.v1.release(name)).transpose().map_err(refused);
     let newest = history.v1.newest().map_err(refused)?;
-    let actual = named(args.as_release)?.unwrap_or(newest);
+    let actual = match named(args.as_release)? {
+        Some(release) => release,
+        None => asked(endpoint).await?,
+    };
     let near = |minor: u32| history.v1.newest_of_minor(minor);
     let oldest = history.v1.releases.iter().min().copied().unwrap_or(newest);
     let from = named(args.from)?.or_else(|| near(actual.minor.saturating_sub(SKEW))).unwrap_or(oldest);
@@ -50,6 +57,13 @@ pub async fn run(endpoint: &str, args: Test) -> Result<ExitCode, Error> {
         Report::Json => super::json(&matrix.json())?,
     }
     Ok(if matrix.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The newest release that the runtime may be of, by what it knows.
+async fn asked(endpoint: &str) -> Result<Release, Error> {
+    let connection = client::connect(endpoint).await?;
+    let fit = survey(&connection).await.map_err(refused)?.release().map_err(refused)?;
+    Ok(fit.newest)
 }
 
 fn options(endpoint: &str, args: &Test, actual: Release) -> Options {
