@@ -5,7 +5,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -113,6 +113,17 @@ impl Ctx {
     /// The registry that the test images are pulled from.
     pub fn registry(&self) -> &TestRegistry {
         &self.run.registry
+    }
+
+    /// A registry of the check's own, whose images nobody else pulls or removes.
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] when there is no port to be had.
+    pub async fn own_registry(&self) -> Checked<TestRegistry> {
+        let registry = TestRegistry::serve(&self.unique("registry")).await;
+        let registry = registry.map_err(|error| Stop::node("serve images", error))?;
+        self.run.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(registry.host());
+        Ok(registry)
     }
 
     /// What is known of the runtime.

@@ -61,6 +61,26 @@ fn line(text: &str) -> Checked<Line> {
     Ok(Line { time: time.to_owned(), stream: stream.to_owned(), full, text: rest.to_owned() })
 }
 
+/// The whole seconds since 1970-01-01 UTC of an RFC 3339 time.
+pub fn seconds(time: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    // Days since 0000-03-01, by which leap days come last in a year.
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+    let clock = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+    let zone = time.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let offset = match zone {
+        "Z" => 0,
+        _ => {
+            let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            if zone.starts_with('-') { -seconds } else { seconds }
+        }
+    };
+    Some((days - 719_468) * 86_400 + clock - offset)
+}
+
 /// The fraction of a second of a time.
 fn nanoseconds(time: &str) -> Option<u32> {
     let (_, fraction) = time.split_once('.')?;
@@ -90,6 +110,17 @@ mod tests {
         let output = output(&parse(text).unwrap(), 3);
         assert_eq!((output.stdout.as_str(), output.stderr.as_str(), output.code), ("partial\n\n", "oh  no\n", 3));
         assert!(parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(seconds("1970-01-01T00:00:00.0Z"), Some(0));
+        assert_eq!(seconds("2026-01-31T12:00:00.123456789Z"), Some(1_769_860_800));
+        assert_eq!(seconds("2026-01-31T14:00:00.5+02:00"), Some(1_769_860_800));
+        assert_eq!(seconds("2024-02-29T23:59:59-01:30"), Some(1_709_256_599));
+        for text in ["", "yesterday", "2026-01-31", "2026-01-31T12:00:00+x"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
     }
 
     #[test]

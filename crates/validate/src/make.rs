@@ -290,6 +290,29 @@ impl Ctx {
         }
         Err(Stop::failed(format!("ExecSync of {words:?}"), "exit code 0", format!("{output:?}")))
     }
+
+    /// Waits until a container has logged a line with this text; the whole log.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn logged(&self, pod: &Pod, config: &ContainerConfig, text: &str) -> Checked<Vec<crate::log::Line>> {
+        let path = Path::new(&pod.config.log_directory).join(&config.log_path);
+        self.until(&format!("the line {text:?} in the log"), || async {
+            // It may not be there yet, or end in the middle of a line.
+            let lines = crate::log::read(&path).unwrap_or_default();
+            Ok(lines.iter().any(|line| line.text.contains(text)).then_some(lines))
+        })
+        .await
+    }
+
+    /// PullImage of a public image; what it returns.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn pull(&self, reference: &str) -> Result<String, Refusal> {
+        let request = PullImageRequest { image: Some(spec(reference)), ..Default::default() };
+        Ok(self.pull_image(request).await?.image_ref)
+    }
 }
 
 /// An image by its reference alone.

@@ -1,6 +1,6 @@
 //! Times that a runtime tells: nanoseconds since 1970-01-01 UTC, by the clock of this node.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{expect::holds, verdict::Checked};
 
@@ -9,8 +9,11 @@ const ROUNDING: i64 = 20_000_000;
 
 /// Now.
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A time that has begun.
@@ -32,9 +35,19 @@ impl Window {
         Self { begin: now() }
     }
 
+    /// Lets it begin earlier.
+    pub fn reach_back(&mut self, by: Duration) {
+        self.begin = self.begin.saturating_sub(nanoseconds(by));
+    }
+
     /// Ends now.
     pub fn close(self) -> Closed {
         Closed { begin: self.begin, end: now() }
+    }
+
+    /// Ends in the future.
+    pub fn close_later(self, by: Duration) -> Closed {
+        Closed { begin: self.begin, end: now().saturating_add(nanoseconds(by)) }
     }
 }
 

@@ -1,0 +1,230 @@
+//! Statistics of containers.
+
+use std::collections::BTreeSet;
+
+use corten_cri::v1::*;
+use tonic::Code;
+
+use super::{cpu, memory};
+use crate::{
+    check::checks,
+    context::Ctx,
+    expect::{equal, holds, present, refused, same},
+    make::{Pod, resources},
+    time::{Closed, Window},
+    verdict::Checked,
+};
+
+checks! {
+    "stats/container",
+        "ContainerStats: whose they are, processor, memory and writable layer, each with when it was measured", [], container;
+    "stats/container-grows", "ContainerStats: what a container uses is counted to it and to no other", [], grows;
+    "stats/container-memory-limit",
+        "MemoryUsage.available_bytes: the limit less the working set, where there is a limit", [], available;
+    "stats/writable-layer", "ContainerStats.writable_layer: the bytes and inodes of what a container wrote", [], layer;
+    "stats/unknown-container-is-not-found", "ContainerStats of an unknown container is an error", [], unknown;
+    "stats/list-filters", "ContainerStatsFilter: by id, by sandbox, by labels, combined with 'AND'", [], list;
+    "stats/swap", "ContainerStats.swap: how much swap a container uses", ["ContainerStats.swap"], swap;
+    "stats/stream-says-what-the-list-says",
+        "StreamContainerStats: ListContainerStats as a stream, with the same filter",
+        ["RuntimeService/StreamContainerStats"], streamed;
+}
+
+async fn stats(ctx: &Ctx, id: &str) -> Checked<(ContainerStats, Closed)> {
+    // A runtime may keep a measurement for a while.
+    let mut window = Window::open();
+    window.reach_back(std::time::Duration::from_secs(30));
+    let stats = ctx.container_stats(ContainerStatsRequest { container_id: id.to_owned() }).await?.stats;
+    Ok((present("ContainerStatsResponse.stats", stats)?, window.close()))
+}
+
+/// A container that says what it is, and holds some memory.
+async fn holder(ctx: &Ctx, pod: &Pod, name: &str, mebibytes: &str) -> Checked<(String, ContainerConfig)> {
+    let mut config = ctx.container(name, &["memory", mebibytes]);
+    config.labels.insert("kind".to_owned(), name.to_owned());
+    config.annotations.insert("example.org/note".to_owned(), "a note".to_owned());
+    let id = ctx.start(pod, &config).await?;
+    ctx.logged(pod, &config, "ready").await?;
+    Ok((id, config))
+}
+
+fn attributes(id: &str, config: &ContainerConfig) -> ContainerAttributes {
+    ContainerAttributes {
+        id: id.to_owned(),
+        metadata: config.metadata.clone(),
+        labels: config.labels.clone(),
+        annotations: config.annotations.clone(),
+    }
+}
+
+async fn container(ctx: Ctx) -> Checked {
+    let pod = ctx.new_pod().await?;
+    let (id, config) = holder(&ctx, &pod, "c", "8").await?;
+    let (stats, window) = stats(&ctx, &id).await?;
+    let said = present("ContainerStats.attributes", stats.attributes.clone())?;
+    same("ContainerStats.attributes", &said, &attributes(&id, &config))?;
+    cpu("ContainerStats", stats.cpu.clone(), &window)?;
+    memory("ContainerStats", stats.memory, &window)?;
+    let layer = present("ContainerStats.writable_layer", stats.writable_layer)?;
+    holds("ContainerStats.writable_layer.timestamp", layer.timestamp > 0, "a time", layer.timestamp)?;
+    let mountpoint = layer.fs_id.unwrap_or_default().mountpoint;
+    holds("ContainerStats.writable_layer.fs_id.mountpoint", mountpoint.starts_with('/'), "a path", &mountpoint)
+}
+
+async fn grows(ctx: Ctx) -> Checked {
+    let pod = ctx.new_pod().await?;
+    let (small, _) = holder(&ctx, &pod, "small", "1").await?;
+    let (large, _) = holder(&ctx, &pod, "large", "48").await?;
+    let before = cpu("ContainerStats", stats(&ctx, &large).await?.0.cpu, &since_ever())?;
+    ctx.said(&large, &["burn", "100"]).await?;
+    let after = ctx.until("the processor time that was used is counted", || async {
+        let used = cpu("ContainerStats", stats(&ctx, &large).await?.0.cpu, &since_ever())?;
+        Ok((used >= before.saturating_add(50_000_000)).then_some(used))
+    });
+    after.await?;
+    let used = async |id: &str| memory("ContainerStats", stats(&ctx, id).await?.0.memory, &since_ever());
+    let (small, large) = (used(&small).await?, used(&large).await?);
+    holds("ContainerStats.memory of 48 MiB", large >= 40 << 20 && large < 200 << 20, "about as much", large)?;
+    holds("ContainerStats.memory of 1 MiB", small < 30 << 20, "about as much", small)
+}
+
+fn since_ever() -> Closed {
+    let mut window = Window::open();
+    window.reach_back(std::time::Duration::from_secs(3600));
+    window.close_later(std::time::Duration::from_secs(3600))
+}
+
+async fn available(ctx: Ctx) -> Checked {
+    const LIMIT: u64 = 128 << 20;
+    let pod = ctx.new_pod().await?;
+    let mut config = ctx.container("c", &["memory", "8"]);
+    resources(&mut config).memory_limit_in_bytes = 128 << 20;
+    let id = ctx.start(&pod, &config).await?;
+    ctx.logged(&pod, &config, "ready").await?;
+    let memory = present("ContainerStats.memory", stats(&ctx, &id).await?.0.memory)?;
+    let set = present("MemoryUsage.working_set_bytes", memory.working_set_bytes)?.value;
+    let available = present("MemoryUsage.available_bytes", memory.available_bytes)?.value;
+    equal("MemoryUsage.available_bytes and working_set_bytes together", set.saturating_add(available), LIMIT)
+}
+
+async fn layer(ctx: Ctx) -> Checked {
+    let pod = ctx.new_pod().await?;
+    let id = ctx.start_sleeper(&pod).await?;
+    let text = "x".repeat(100_000);
+    ctx.said(&id, &["write", "/tmp/large", &text, "then", "mkdir", "/tmp/a/b/c"]).await?;
+    let grown = ctx.until("what was written is counted to the writable layer", || async {
+        let layer = stats(&ctx, &id).await?.0.writable_layer.unwrap_or_default();
+        let (bytes, inodes) = (layer.used_bytes.unwrap_or_default().value, layer.inodes_used.unwrap_or_default().value);
+        Ok((bytes >= 100_000 && inodes >= 4).then_some(bytes))
+    });
+    let bytes = grown.await?;
+    holds("FilesystemUsage.used_bytes of 100 kB", bytes < 5_000_000, "about as much", bytes)
+}
+
+async fn unknown(ctx: Ctx) -> Checked {
+    let request = ContainerStatsRequest { container_id: "0".repeat(64) };
+    refused(
+        "ContainerStats of an unknown container",
+        ctx.container_stats(request).await,
+        &[Code::NotFound, Code::Unknown],
+    )
+}
+
+async fn swap(ctx: Ctx) -> Checked {
+    let pod = ctx.new_pod().await?;
+    let (id, _) = holder(&ctx, &pod, "c", "1").await?;
+    let (stats, window) = stats(&ctx, &id).await?;
+    let swap = present("ContainerStats.swap", stats.swap)?;
+    window.holds("ContainerStats.swap.timestamp", swap.timestamp)?;
+    let used = swap.swap_usage_bytes.unwrap_or_default().value;
+    holds("SwapUsage.swap_usage_bytes", used < 1 << 30, "of one MiB, no more", used)
+}
+
+/// Containers `a` and `b` of one pod and `c` of another, all running, and one that is not.
+async fn world(ctx: &Ctx) -> Checked<([Pod; 2], [(String, ContainerConfig); 3])> {
+    let pods = [ctx.new_pod().await?, ctx.new_pod().await?];
+    let [first, second] = &pods;
+    let start = async |pod: &Pod, name: &str| {
+        let mut config = ctx.container(name, &["sleep"]);
+        config.labels.insert("kind".to_owned(), name.to_owned());
+        Checked::Ok((ctx.start(pod, &config).await?, config))
+    };
+    let containers = [start(first, "a").await?, start(first, "b").await?, start(second, "c").await?];
+    Ok((pods, containers))
+}
+
+fn labelled(ctx: &Ctx, kind: Option<&str>) -> ContainerStatsFilter {
+    let more = kind.map(|kind| ("kind".to_owned(), kind.to_owned()));
+    ContainerStatsFilter { label_selector: ctx.labels().into_iter().chain(more).collect(), ..Default::default() }
+}
+
+async fn list(ctx: Ctx) -> Checked {
+    let ([first, second], [a, b, c]) = world(&ctx).await?;
+    let by_pod = |pod: &Pod| ContainerStatsFilter { pod_sandbox_id: pod.id.clone(), ..Default::default() };
+    let by_id = |id: &str| ContainerStatsFilter { id: id.to_owned(), ..Default::default() };
+    let cases = [
+        ("by id", by_id(&a.0), vec![&a]),
+        ("by an unknown id", by_id(&"f".repeat(64)), vec![]),
+        ("by sandbox", by_pod(&first), vec![&a, &b]),
+        ("by another sandbox", by_pod(&second), vec![&c]),
+        ("by labels", labelled(&ctx, None), vec![&a, &b, &c]),
+        ("by one more label", labelled(&ctx, Some("b")), vec![&b]),
+        ("by a label of none", labelled(&ctx, Some("none")), vec![]),
+        (
+            "by sandbox and label",
+            ContainerStatsFilter { label_selector: labelled(&ctx, Some("a")).label_selector, ..by_pod(&first) },
+            vec![&a],
+        ),
+        (
+            "by sandbox and label of another",
+            ContainerStatsFilter { label_selector: labelled(&ctx, Some("a")).label_selector, ..by_pod(&second) },
+            vec![],
+        ),
+        ("by id and sandbox of another", ContainerStatsFilter { id: a.0.clone(), ..by_pod(&second) }, vec![]),
+    ];
+    for (what, filter, expected) in cases {
+        let mut window = Window::open();
+        window.reach_back(std::time::Duration::from_secs(30));
+        let listed = ctx.list_container_stats(ListContainerStatsRequest { filter: Some(filter) }).await?.stats;
+        let window = window.close();
+        equal(format!("ListContainerStats {what}: how many"), listed.len(), expected.len())?;
+        for (id, config) in expected {
+            let of = |stats: &&ContainerStats| stats.attributes.as_ref().is_some_and(|attributes| attributes.id == *id);
+            let stats = present(format!("ListContainerStats {what}: a container"), listed.iter().find(of))?;
+            let said = stats.attributes.clone().unwrap_or_default();
+            same("ContainerStats.attributes", &said, &attributes(id, config))?;
+            cpu("ContainerStats in a list", stats.cpu.clone(), &window)?;
+            memory("ContainerStats in a list", stats.memory.clone(), &window)?;
+            let layer = present("ContainerStats.writable_layer in a list", stats.writable_layer.clone())?;
+            holds("ContainerStats.writable_layer.timestamp in a list", layer.timestamp > 0, "a time", layer.timestamp)?;
+        }
+    }
+    Ok(())
+}
+
+async fn streamed(ctx: Ctx) -> Checked {
+    let ([first, _], [a, ..]) = world(&ctx).await?;
+    let filters = [
+        labelled(&ctx, None),
+        labelled(&ctx, Some("none")),
+        ContainerStatsFilter { id: a.0.clone(), ..Default::default() },
+        ContainerStatsFilter { pod_sandbox_id: first.id.clone(), ..Default::default() },
+    ];
+    // What is measured differs from one time to the next; whose it is does not.
+    let whose = |stats: Vec<ContainerStats>| {
+        let whose = |one: ContainerStats| {
+            let measured = (one.cpu.is_some(), one.memory.is_some(), one.writable_layer.is_some(), one.swap.is_some());
+            format!("{:?} {measured:?}", one.attributes)
+        };
+        let count = stats.len();
+        (count, stats.into_iter().map(whose).collect::<BTreeSet<_>>())
+    };
+    for filter in filters {
+        let filter = Some(filter);
+        let listed = ctx.list_container_stats(ListContainerStatsRequest { filter: filter.clone() }).await?.stats;
+        let streamed = ctx.stream_container_stats(StreamContainerStatsRequest { filter }).await?;
+        let streamed = streamed.into_iter().flat_map(|batch| batch.container_stats).collect();
+        equal("StreamContainerStats", whose(streamed), whose(listed))?;
+    }
+    Ok(())
+}
