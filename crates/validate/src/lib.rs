@@ -4,6 +4,7 @@
 //! socket, on the node it runs on. Each check needs nothing but the CRI, this crate's test images, which it serves on
 //! loopback, and a directory. It makes pods of its own, marked by a label, and removes them whatever happens.
 
+mod cgroup;
 pub mod check;
 pub mod checks;
 pub mod context;

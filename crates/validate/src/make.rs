@@ -73,6 +73,13 @@ impl Ctx {
         Ok(config)
     }
 
+    /// The same pod in a cgroup of its own, as the kubelet's are: where statistics of a whole pod come from.
+    pub async fn with_cgroup(&self, mut config: PodSandboxConfig) -> PodSandboxConfig {
+        let name = config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
+        config.linux.get_or_insert_default().cgroup_parent = crate::cgroup::parent(self, &name).await;
+        config
+    }
+
     /// A container of the plain image that runs the test program with these words.
     pub fn container(&self, name: &str, words: &[&str]) -> ContainerConfig {
         let image = self.image(names::PLAIN);

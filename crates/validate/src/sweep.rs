@@ -12,6 +12,7 @@ use corten_cri::v1::{
 use tokio::time::timeout;
 
 use crate::{
+    cgroup,
     context::{CHECK_LABEL, Ctx, RUN_LABEL, Run},
     make::spec,
     verdict::Checked,
@@ -41,6 +42,9 @@ pub(crate) async fn run(run: &std::sync::Arc<Run>, kept: &BTreeSet<&'static str>
     let removed =
         pods(&ctx, labels, |pod| !pod.labels.get(CHECK_LABEL).is_some_and(|label| kept_labels.contains(label)));
     removed.await?;
+    if kept.is_empty() {
+        cgroup::remove(&ctx);
+    }
     if kept.is_empty() { images(&ctx).await } else { Ok(()) }
 }
 

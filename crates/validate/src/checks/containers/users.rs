@@ -7,7 +7,7 @@ use crate::{
     context::Ctx,
     expect::{equal, fails, present},
     image::{USER, names},
-    make::{self, security},
+    make::{self, Pod, security},
     verdict::{Checked, Stop},
 };
 
@@ -33,17 +33,16 @@ fn number(value: i64) -> Option<Int64Value> {
 
 /// User, group and then the other groups in ascending order, as the process sees them.
 async fn ids(
-    ctx: &Ctx,
+    (ctx, pod): (&Ctx, &Pod),
     name: &str,
     image: &str,
     change: impl FnOnce(&mut LinuxContainerSecurityContext),
 ) -> Checked<Vec<i64>> {
-    let pod = ctx.new_pod().await?;
     let image = ctx.image(image);
     ctx.pull(&image).await?;
     let mut config = ContainerConfig { image: Some(make::spec(&image)), ..ctx.container(name, &["id"]) };
     change(security(&mut config));
-    let (_, output) = ctx.run_to_end(&pod, &config).await?;
+    let (_, output) = ctx.run_to_end(pod, &config).await?;
     parsed(&output.stdout)
 }
 
@@ -57,27 +56,34 @@ fn parsed(text: &str) -> Checked<Vec<i64>> {
 }
 
 async fn of_the_image(ctx: Ctx) -> Checked {
-    equal("ids of the plain image", ids(&ctx, "root", names::PLAIN, |_| {}).await?.get(..2), Some(&[0, 0][..]))?;
-    let numeric = ids(&ctx, "numeric", names::NUMERIC_USER, |_| {}).await?;
+    let pod = ctx.new_pod().await?;
+    equal(
+        "ids of the plain image",
+        ids((&ctx, &pod), "root", names::PLAIN, |_| {}).await?.get(..2),
+        Some(&[0, 0][..]),
+    )?;
+    let numeric = ids((&ctx, &pod), "numeric", names::NUMERIC_USER, |_| {}).await?;
     equal("user and group of the image with USER 1000:2000", numeric.get(..2), Some(&[1000, 2000][..]))?;
-    let named = ids(&ctx, "named", names::NAMED_USER, |_| {}).await?;
+    let named = ids((&ctx, &pod), "named", names::NAMED_USER, |_| {}).await?;
     equal("user and group of the image with a named USER", named.get(..2), Some(&[1000, 1000][..]))
 }
 
 async fn by_id(ctx: Ctx) -> Checked {
-    let user = ids(&ctx, "user", names::PLAIN, |context| context.run_as_user = number(1234)).await?;
+    let pod = ctx.new_pod().await?;
+    let user = ids((&ctx, &pod), "user", names::PLAIN, |context| context.run_as_user = number(1234)).await?;
     equal("user and group with run_as_user 1234", user.get(..2), Some(&[1234, 0][..]))?;
-    let both = ids(&ctx, "both", names::NUMERIC_USER, |context| {
+    let both = ids((&ctx, &pod), "both", names::NUMERIC_USER, |context| {
         context.run_as_user = number(77);
         context.run_as_group = number(88);
     });
     equal("user and group with run_as_user 77, run_as_group 88", both.await?.get(..2), Some(&[77, 88][..]))?;
-    let root = ids(&ctx, "root", names::NUMERIC_USER, |context| context.run_as_user = number(0)).await?;
+    let root = ids((&ctx, &pod), "root", names::NUMERIC_USER, |context| context.run_as_user = number(0)).await?;
     equal("user with run_as_user 0", root.first(), Some(&0))
 }
 
 async fn by_name(ctx: Ctx) -> Checked {
-    let named = ids(&ctx, "named", names::PLAIN, |context| context.run_as_username = USER.to_owned()).await?;
+    let pod = ctx.new_pod().await?;
+    let named = ids((&ctx, &pod), "named", names::PLAIN, |context| context.run_as_username = USER.to_owned()).await?;
     equal("user and group of a name", named.get(..2), Some(&[1000, 1000][..]))
 }
 
@@ -92,7 +98,8 @@ async fn no_such_name(ctx: Ctx) -> Checked {
 }
 
 async fn groups(ctx: Ctx) -> Checked {
-    let merged = ids(&ctx, "merged", names::PLAIN, |context| {
+    let pod = ctx.new_pod().await?;
+    let merged = ids((&ctx, &pod), "merged", names::PLAIN, |context| {
         context.run_as_user = number(1000);
         context.supplemental_groups = vec![4444, 5555];
     });
@@ -110,7 +117,8 @@ async fn strict(ctx: Ctx) -> Checked {
     if !ctx.runtime_status().features.is_some_and(|features| features.supplemental_groups_policy) {
         return Err(Stop::NotSupported("StatusResponse.features has no supplemental_groups_policy".to_owned()));
     }
-    let strict = ids(&ctx, "strict", names::PLAIN, |context| {
+    let pod = ctx.new_pod().await?;
+    let strict = ids((&ctx, &pod), "strict", names::PLAIN, |context| {
         context.run_as_user = number(1000);
         context.supplemental_groups = vec![4444];
         context.supplemental_groups_policy = SupplementalGroupsPolicy::Strict.into();

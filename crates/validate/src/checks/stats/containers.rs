@@ -38,6 +38,16 @@ async fn stats(ctx: &Ctx, id: &str) -> Checked<(ContainerStats, Closed)> {
     Ok((present("ContainerStatsResponse.stats", stats)?, window.close()))
 }
 
+/// Statistics that have the writable layer: runtimes measure that from time to time only.
+async fn measured(ctx: &Ctx, id: &str) -> Checked<(ContainerStats, Closed)> {
+    let layer = |stats: &ContainerStats| stats.writable_layer.as_ref().is_some_and(|layer| layer.timestamp > 0);
+    let asked = ctx.until("ContainerStats.writable_layer has been measured", || async {
+        let (stats, window) = stats(ctx, id).await?;
+        Ok(layer(&stats).then_some((stats, window)))
+    });
+    asked.await
+}
+
 /// A container that says what it is, and holds some memory.
 async fn holder(ctx: &Ctx, pod: &Pod, name: &str, mebibytes: &str) -> Checked<(String, ContainerConfig)> {
     let mut config = ctx.container(name, &["memory", mebibytes]);
@@ -60,13 +70,12 @@ fn attributes(id: &str, config: &ContainerConfig) -> ContainerAttributes {
 async fn container(ctx: Ctx) -> Checked {
     let pod = ctx.new_pod().await?;
     let (id, config) = holder(&ctx, &pod, "c", "8").await?;
-    let (stats, window) = stats(&ctx, &id).await?;
+    let (stats, window) = measured(&ctx, &id).await?;
     let said = present("ContainerStats.attributes", stats.attributes.clone())?;
     same("ContainerStats.attributes", &said, &attributes(&id, &config))?;
-    cpu("ContainerStats", stats.cpu.clone(), &window)?;
+    cpu("ContainerStats", stats.cpu, &window)?;
     memory("ContainerStats", stats.memory, &window)?;
     let layer = present("ContainerStats.writable_layer", stats.writable_layer)?;
-    holds("ContainerStats.writable_layer.timestamp", layer.timestamp > 0, "a time", layer.timestamp)?;
     let mountpoint = layer.fs_id.unwrap_or_default().mountpoint;
     holds("ContainerStats.writable_layer.fs_id.mountpoint", mountpoint.starts_with('/'), "a path", &mountpoint)
 }
@@ -76,15 +85,16 @@ async fn grows(ctx: Ctx) -> Checked {
     let (small, _) = holder(&ctx, &pod, "small", "1").await?;
     let (large, _) = holder(&ctx, &pod, "large", "48").await?;
     let before = cpu("ContainerStats", stats(&ctx, &large).await?.0.cpu, &since_ever())?;
-    ctx.said(&large, &["burn", "100"]).await?;
     let after = ctx.until("the processor time that was used is counted", || async {
+        // On a node with much to do this is less of a processor than of the clock.
+        ctx.said(&large, &["burn", "40"]).await?;
         let used = cpu("ContainerStats", stats(&ctx, &large).await?.0.cpu, &since_ever())?;
-        Ok((used >= before.saturating_add(50_000_000)).then_some(used))
+        Ok((used >= before.saturating_add(20_000_000)).then_some(used))
     });
     after.await?;
     let used = async |id: &str| memory("ContainerStats", stats(&ctx, id).await?.0.memory, &since_ever());
     let (small, large) = (used(&small).await?, used(&large).await?);
-    holds("ContainerStats.memory of 48 MiB", large >= 40 << 20 && large < 200 << 20, "about as much", large)?;
+    holds("ContainerStats.memory of 48 MiB", (40 << 20..200 << 20).contains(&large), "about as much", large)?;
     holds("ContainerStats.memory of 1 MiB", small < 30 << 20, "about as much", small)
 }
 
@@ -193,10 +203,15 @@ async fn list(ctx: Ctx) -> Checked {
             let stats = present(format!("ListContainerStats {what}: a container"), listed.iter().find(of))?;
             let said = stats.attributes.clone().unwrap_or_default();
             same("ContainerStats.attributes", &said, &attributes(id, config))?;
-            cpu("ContainerStats in a list", stats.cpu.clone(), &window)?;
-            memory("ContainerStats in a list", stats.memory.clone(), &window)?;
+            cpu("ContainerStats in a list", stats.cpu, &window)?;
+            memory("ContainerStats in a list", stats.memory, &window)?;
             let layer = present("ContainerStats.writable_layer in a list", stats.writable_layer.clone())?;
-            holds("ContainerStats.writable_layer.timestamp in a list", layer.timestamp > 0, "a time", layer.timestamp)?;
+            let measured = ctx.container_stats(ContainerStatsRequest { container_id: id.clone() }).await?.stats;
+            let measured = measured.and_then(|stats| stats.writable_layer).unwrap_or_default();
+            // Where the one tells it, so does the other.
+            let as_well = layer.timestamp > 0 || measured.timestamp == 0;
+            holds("ContainerStats.writable_layer.timestamp in a list", as_well, measured.timestamp, layer.timestamp)?;
+            equal("ContainerStats.writable_layer.fs_id in a list", layer.fs_id, measured.fs_id)?;
         }
     }
     Ok(())

@@ -48,13 +48,13 @@ fn complete(stats: &PodSandboxStats, pod: &Pod, window: &Closed) -> Checked<Linu
     let said = present("PodSandboxStats.attributes", stats.attributes.clone())?;
     same("PodSandboxStats.attributes", &said, &attributes(pod))?;
     let linux = present("PodSandboxStats.linux", stats.linux.clone())?;
-    cpu("LinuxPodSandboxStats", linux.cpu.clone(), window)?;
-    memory("LinuxPodSandboxStats", linux.memory.clone(), window)?;
+    cpu("LinuxPodSandboxStats", linux.cpu, window)?;
+    memory("LinuxPodSandboxStats", linux.memory, window)?;
     Ok(linux)
 }
 
 async fn sandbox(ctx: Ctx) -> Checked {
-    let mut config = ctx.networked_pod("pod")?;
+    let mut config = ctx.with_cgroup(ctx.networked_pod("pod")?).await;
     config.annotations.insert("example.org/note".to_owned(), "a note".to_owned());
     let pod = ctx.run_pod(config).await?;
     let container = as_in(&pod, ctx.container("c", &["memory", "8"]));
@@ -85,8 +85,8 @@ async fn sandbox(ctx: Ctx) -> Checked {
     equal("ContainerStats.attributes in LinuxPodSandboxStats.containers", &said.id, &id)?;
     equal("ContainerStats.attributes.metadata", said.metadata, container.metadata)?;
     equal("ContainerStats.attributes.labels", said.labels, container.labels)?;
-    cpu("ContainerStats in LinuxPodSandboxStats.containers", inner.cpu.clone(), &window)?;
-    let used = memory("ContainerStats in LinuxPodSandboxStats.containers", inner.memory.clone(), &window)?;
+    cpu("ContainerStats in LinuxPodSandboxStats.containers", inner.cpu, &window)?;
+    let used = memory("ContainerStats in LinuxPodSandboxStats.containers", inner.memory, &window)?;
     let whole = linux.memory.unwrap_or_default().usage_bytes.unwrap_or_default().value;
     holds("memory of the sandbox", whole == 0 || whole >= used, "not below its container's", (whole, used))
 }
@@ -100,7 +100,7 @@ async fn unknown(ctx: Ctx) -> Checked {
 /// Two pods with the labels `kind=a` and `kind=b`, each with a container.
 async fn two(ctx: &Ctx) -> Checked<[Pod; 2]> {
     let run = async |kind: &str| {
-        let mut config = ctx.pod("pod")?;
+        let mut config = ctx.with_cgroup(ctx.pod("pod")?).await;
         config.labels.insert("kind".to_owned(), kind.to_owned());
         let pod = ctx.run_pod(config).await?;
         ctx.start_sleeper(&pod).await?;

@@ -1,0 +1,50 @@
+//! Cgroups for pods, which the kubelet would have named.
+
+use std::{fs, path::Path};
+
+use corten_cri::v1::{CgroupDriver, RuntimeConfigRequest, StatusRequest};
+
+use crate::context::Ctx;
+
+/// Where the hierarchies are, or the only one.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// A name for the cgroup of a pod, in the form that the runtime's cgroup driver wants.
+pub(crate) async fn parent(ctx: &Ctx, pod: &str) -> String {
+    match driver(ctx).await {
+        CgroupDriver::Cgroupfs => format!("/{}/{pod}", directory(ctx)),
+        // A dash makes a slice of what is before it, and this one is to be no deeper than that.
+        CgroupDriver::Systemd => format!("{}-{}.slice", directory(ctx).replace('-', ""), pod.replace('-', "")),
+    }
+}
+
+fn directory(ctx: &Ctx) -> String {
+    format!("corten-validate-{}", ctx.run().id)
+}
+
+async fn driver(ctx: &Ctx) -> CgroupDriver {
+    if let Ok(config) = ctx.runtime_config(RuntimeConfigRequest {}).await {
+        return config.linux.map_or(CgroupDriver::Cgroupfs, |linux| linux.cgroup_driver());
+    }
+    // Older runtimes show their configuration to whoever is interested.
+    let info = ctx.status(StatusRequest { verbose: true }).await.map(|status| status.info).unwrap_or_default();
+    let says = |text: &str| info.values().any(|value| value.replace(' ', "").contains(text));
+    if says("\"systemdCgroup\":true") || says("\"SystemdCgroup\":true") {
+        CgroupDriver::Systemd
+    } else {
+        CgroupDriver::Cgroupfs
+    }
+}
+
+/// Removes the run's directories that a runtime has left: it takes them for the kubelet's.
+pub(crate) fn remove(ctx: &Ctx) {
+    let hierarchies = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([Path::new(ROOT).to_owned()]) {
+        let directory = hierarchy.join(directory(ctx));
+        let below = fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        // What is in use stays, and what is not there need not be removed.
+        for path in below.filter(|path| path.is_dir()).chain([directory.clone()]) {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
