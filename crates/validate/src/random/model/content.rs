@@ -1,6 +1,9 @@
 //! What the answers say about an object beside its state.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use corten_cri::v1::{
     Container, ContainerState, ContainerStatus, Image, PodSandbox, PodSandboxState, PodSandboxStatus,
@@ -95,11 +98,28 @@ pub fn container_row(world: &World, call: &Call, place: usize, pod: Option<&str>
     equal(call, "the pod is wrong", &Some(row.pod_sandbox_id.as_str()), &pod)?;
     equal(call, "the metadata is wrong", &row.metadata, &Some(World::container_metadata(place)))?;
     own(call, world, place, &row.labels, &row.annotations)?;
-    positive(call, row.created_at)
+    positive(call, row.created_at)?;
+    let named = row.image.as_ref().is_some_and(|image| !image.image.is_empty());
+    if named && !row.image_ref.is_empty() {
+        return Ok(());
+    }
+    Err(breach(
+        call,
+        "the image is missing",
+        "the image and its reference",
+        format!("{:?}, {:?}", row.image, row.image_ref),
+    ))
 }
 
+/// That a time is one since sequences are run, and not one to come.
 fn positive(call: &Call, time: i64) -> Verdict {
-    if time > 0 { Ok(()) } else { Err(breach(call, "a time is wrong", "when it was created", time.to_string())) }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(i64::MAX, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+    if (1..=now).contains(&time) {
+        return Ok(());
+    }
+    Err(breach(call, "a time is wrong", "when it was created", time.to_string()))
 }
 
 /// A container's status.
