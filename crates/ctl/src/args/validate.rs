@@ -41,7 +41,8 @@ pub struct Validate {
     /// The runtime handler of the checks' pods; by default the runtime's own choice.
     #[arg(long, value_name = "HANDLER", default_value = "")]
     pub runtime_handler: String,
-    /// The release of the CRI (1.33 or 1.33.2) that the runtime is to be taken for: what is younger is not asked of it.
+    /// The release of the CRI (1.33 or 1.33.2) that the runtime is to be taken for: what is younger is not asked of it. By
+    /// default the runtime is asked what it knows (see skew probe).
     #[arg(long, value_name = "RELEASE")]
     pub as_release: Option<ReleaseName>,
     /// Leave what failed checks made, to look at.

@@ -12,7 +12,8 @@ use std::{
 use corten_cri::{
     ApiVersion,
     client::{self, Connection},
-    history::History,
+    history::{History, Release},
+    survey::survey,
     v1::{PullImageRequest, StatusRequest, VersionRequest},
 };
 use tokio::{
@@ -103,6 +104,10 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
     }
     let channel = connect(&options.endpoint, options.api).await?;
     let api = channel.version();
+    let release = match options.as_release {
+        Some(release) => Some(release),
+        None => asked(&channel).await,
+    };
     let images = match &options.image_endpoint {
         Some(endpoint) => client::images(connect(endpoint, options.api).await?),
         None => client::images(channel.clone()),
@@ -117,7 +122,7 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
         images,
         directory: directory.to_owned(),
         handler: options.runtime_handler.clone(),
-        knowledge: Knowledge::of(history, api, options.as_release),
+        knowledge: Knowledge::of(history, api, release),
         version,
         status,
         registry: serve(&id).await?,
@@ -138,6 +143,12 @@ async fn connect(endpoint: &str, api: Option<ApiVersion>) -> Result<Connection, 
         Some(api) => client::connect_as(endpoint, api).await,
         None => client::connect(endpoint).await,
     }
+}
+
+/// The oldest release that a runtime may be of, by what it knows: no less can be expected of it. None if it does not say.
+async fn asked(connection: &Connection) -> Option<Release> {
+    let survey = survey(connection).await.ok()?;
+    survey.release().ok().map(|fit| fit.oldest)
 }
 
 /// A registry with images that no other has.

@@ -26,7 +26,7 @@ pub struct Options {
     pub runtime_handler: String,
     /// The version of the interface to speak; by default the newest that both know.
     pub api: Option<ApiVersion>,
-    /// The release of the CRI that the runtime is taken to implement.
+    /// The release of the CRI that the runtime is taken to implement; by default what it knows tells.
     pub as_release: Option<Release>,
     /// Whether what a failed check made is left for somebody to look at.
     pub keep_on_failure: bool,
