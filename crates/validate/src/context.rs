@@ -12,7 +12,7 @@ use std::{
 };
 
 use corten_cri::{
-    client::{ImageClient, RuntimeClient},
+    client::{Connection, ImageClient, RuntimeClient},
     v1::{StatusResponse, VersionResponse},
 };
 use tokio::sync::RwLock;
@@ -31,6 +31,7 @@ pub const CHECK_LABEL: &str = "validate.corten.dev/check";
 
 /// One run of the suite.
 pub(crate) struct Run {
+    pub(crate) connection: Connection,
     pub(crate) runtime: RuntimeClient,
     pub(crate) images: ImageClient,
     pub(crate) id: String,

@@ -1,6 +1,8 @@
 //! Version, Status and RuntimeConfig: what a runtime says about itself.
 
-use corten_cri::v1::*;
+use corten_cri::{ApiVersion, client::raw, v1::*};
+use prost::Message;
+use tonic::{Code, Status};
 
 use crate::{
     check::checks,
@@ -14,6 +16,12 @@ checks! {
         "VersionResponse: the version of the kubelet's runtime API (0.1.0), the runtime's name, version and API version",
         [], is_complete;
     "version/is-constant", "Version: a runtime says the same whatever version it is asked with", [], is_constant;
+    "version/unknown-calls-are-unimplemented",
+        "gRPC: a call that the runtime does not have is Unimplemented, by which a newer kubelet knows to do without",
+        [], unknown_calls_are_unimplemented;
+    "version/unknown-fields-are-ignored",
+        "Protocol buffers: fields that the runtime does not know, of any wire type, do not change what a call means",
+        [], unknown_fields_are_ignored;
     "status/has-the-required-conditions",
         "RuntimeStatus: RuntimeReady and NetworkReady must be among the conditions; a ready runtime gives no reason",
         [], has_the_required_conditions;
@@ -45,6 +53,34 @@ async fn is_constant(ctx: Ctx) -> Checked {
     for asked in ["", "0.1.0", "v1", "no version"] {
         let version = ctx.version(VersionRequest { version: asked.to_owned() }).await?;
         equal(format!("VersionResponse for {asked:?}"), &version, expected)?;
+    }
+    Ok(())
+}
+
+async fn unknown_calls_are_unimplemented(ctx: Ctx) -> Checked {
+    for method in ["RuntimeService/NoSuchCall", "ImageService/NoSuchCall", "NoSuchService/Version"] {
+        let answer =
+            raw::call(&ctx.run().connection, &ApiVersion::V1.path(method), Vec::new(), ctx.run().patience).await;
+        let code = answer.as_ref().err().map(Status::code);
+        equal(format!("the code of {method}"), code, Some(Code::Unimplemented))?;
+    }
+    Ok(())
+}
+
+async fn unknown_fields_are_ignored(ctx: Ctx) -> Checked {
+    let version = VersionRequest { version: "0.1.0".to_owned() }.encode_to_vec();
+    let path = ApiVersion::V1.path("RuntimeService/Version");
+    // Field 9000 as a number, as text, as four and as eight bytes; before and after the field that is known.
+    let unknown: [&[u8]; 4] =
+        [b"\xc0\xb2\x04\x01", b"\xc2\xb2\x04\x05newer", b"\xc5\xb2\x04four", b"\xc1\xb2\x04or eight"];
+    for field in unknown {
+        for message in [[field, &version].concat(), [&version, field].concat()] {
+            let answer = raw::call(&ctx.run().connection, &path, message, ctx.run().patience).await;
+            let answer = answer.map(|bytes| VersionResponse::decode(&bytes[..]).ok());
+            let what = "VersionResponse for a request with an unknown field";
+            let expected = Some(ctx.runtime_version().clone());
+            holds(what, matches!(&answer, Ok(seen) if *seen == expected), "the same as without it", &answer)?;
+        }
     }
     Ok(())
 }

@@ -112,12 +112,13 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
         Some(endpoint) => client::images(connect(endpoint, options.api).await?),
         None => client::images(channel.clone()),
     };
-    let mut runtime = client::runtime(channel);
+    let mut runtime = client::runtime(channel.clone());
     let failed = |rpc| move |status| Error::Call { rpc, status: Box::new(status) };
     let version = runtime.version(VersionRequest::default()).await.map_err(failed("Version"))?.into_inner();
     let status = runtime.status(StatusRequest { verbose: false }).await.map_err(failed("Status"))?.into_inner();
     let id = format!("{:016x}", RandomState::new().build_hasher().finish());
     let run = Run {
+        connection: channel,
         runtime,
         images,
         directory: directory.to_owned(),
