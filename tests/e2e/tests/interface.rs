@@ -6,9 +6,10 @@ use corten_cri::{
     v1::*,
 };
 use corten_e2e::{
+    cri::PATIENCE,
     daemon::{Paths, Setup},
     lab,
-    raw::{self, nested, varint},
+    raw::{nested, varint},
 };
 use prost::Message;
 use tonic::{Code, Status};
@@ -17,8 +18,8 @@ use tonic::{Code, Status};
 const UNDECODABLE: [u8; 1] = [0];
 
 async fn call(paths: &Paths, api: ApiVersion, method: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
-    let channel = client::connect(&format!("unix://{}", paths.socket().display())).await.unwrap();
-    raw::call(channel, &api.path(method), message).await
+    let connection = client::connect(&format!("unix://{}", paths.socket().display())).await.unwrap();
+    client::raw::call(&connection, &api.path(method), message, PATIENCE).await
 }
 
 fn newest(api: ApiVersion) -> Snapshot<'static> {

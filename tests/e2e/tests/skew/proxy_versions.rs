@@ -6,10 +6,10 @@ use corten_cri::{
     v1::*,
 };
 use corten_e2e::{
-    cri::{Cri, assert_refused},
+    cri::{Cri, PATIENCE, assert_refused},
     daemon::Setup,
     lab::{self, Lab},
-    pods, raw,
+    pods,
 };
 use corten_skew::proxy::{self, Versions};
 use prost::Message;
@@ -38,8 +38,8 @@ async fn like(lab: &Lab, kubelet: Option<&str>, runtime: Option<&str>) -> Inside
 }
 
 async fn call(proxy: &Inside, api: ApiVersion, method: &str, message: &[u8]) -> Result<Vec<u8>, Status> {
-    let channel = client::connect(&format!("unix://{}", proxy.socket.display())).await.unwrap();
-    raw::call(channel, &api.path(method), message.to_vec()).await
+    let connection = client::connect(&format!("unix://{}", proxy.socket.display())).await.unwrap();
+    client::raw::call(&connection, &api.path(method), message.to_vec(), PATIENCE).await
 }
 
 fn snapshot(api: ApiVersion, at: Release) -> Option<Snapshot<'static>> {
@@ -76,9 +76,10 @@ fn each_release_has_its_rpcs_and_fields() {
 
 async fn rpcs_are_those_of(proxy: &Inside, api: ApiVersion, at: Release) {
     let has = snapshot(api, at);
-    let channel = client::connect(&format!("unix://{}", proxy.socket.display())).await.unwrap();
+    let connection = client::connect(&format!("unix://{}", proxy.socket.display())).await.unwrap();
     for rpc in history().v1.rpcs.keys() {
-        let error = raw::call(channel.clone(), &api.path(rpc), UNDECODABLE.into()).await.unwrap_err();
+        let answer = client::raw::call(&connection, &api.path(rpc), UNDECODABLE.into(), PATIENCE).await;
+        let error = answer.unwrap_err();
         let (service, method) = rpc.split_once('/').unwrap();
         let expected = match &has {
             Some(snapshot) if snapshot.rpcs.contains_key(&rpc[..]) => {
