@@ -42,7 +42,7 @@ impl Ctx {
     /// A pod of its own, with the node's network, which is the cheapest.
     ///
     /// # Errors
-    /// [`Stop::Failed`] when there is no directory for it.
+    /// [`Failed`](crate::verdict::Stop::Failed) when there is no directory for it.
     pub fn pod(&self, name: &str) -> Checked<PodSandboxConfig> {
         let name = self.unique(name);
         let logs = self.directory()?.join(&name);

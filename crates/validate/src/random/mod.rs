@@ -1,7 +1,7 @@
 //! Random sequences of calls against a small model of what the CRI documents.
 //!
 //! A sequence is made from a seed: calls in any order, about a few pods, containers and images, with wrong ids, duplicates,
-//! things removed long ago, and two calls at once. Each answer is held against the [`model`]. A sequence with a breach is
+//! things removed long ago, and two calls at once. Each answer is held against the model. A sequence with a breach is
 //! shrunk: calls are taken out for as long as the same breach remains. Everything is removed after every run.
 
 mod call;
