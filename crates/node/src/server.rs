@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +91,9 @@ fn listen(path: &Path) -> Result<UnixListener> {
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(Error::Precondition(format!("something else serves on {}", path.display())));
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        return Err(Error::Precondition(format!("{} is there and no socket", path.display())));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", error)),

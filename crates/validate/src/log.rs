@@ -74,7 +74,8 @@ pub fn seconds(time: &str) -> Option<i64> {
         "Z" => 0,
         _ => {
             let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            let (hours, minutes) = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
+            let seconds = i64::from(hours) * 3600 + i64::from(minutes) * 60;
             if zone.starts_with('-') { -seconds } else { seconds }
         }
     };

@@ -1,6 +1,6 @@
 //! Every RPC as a check calls it: recorded, and with a refusal that says which call it was.
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use corten_cri::v1::*;
 use tokio::time::timeout;
@@ -20,10 +20,19 @@ macro_rules! unary {
             /// What the runtime says.
             pub async fn $name(&self, request: $request) -> Result<$response, Refusal> {
                 let mut client = self.run().$client.clone();
-                self.answered($rpc, client.$name(request).await)
+                self.answered($rpc, limited(self.run().limit, client.$name(request)).await)
             }
         )+}
     };
+}
+
+/// A call's answer, if it comes within a limit: a runtime that hangs does not hang whoever looks at it.
+pub(crate) async fn limited<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Status> {
+    let late = |_| Err(Status::deadline_exceeded(format!("no answer within {limit:?}")));
+    timeout(limit, call).await.unwrap_or_else(late)
 }
 
 /// Calls that make something: they go on when the check is given up, so that what they make can be removed.
@@ -36,9 +45,9 @@ macro_rules! making {
             /// What the runtime says.
             pub async fn $name(&self, request: $request) -> Result<$response, Refusal> {
                 let mut client = self.run().$client.clone();
-                let going = self.run().making.clone().read_owned().await;
+                let (going, limit) = (self.run().making.clone().read_owned().await, self.run().limit);
                 let call = tokio::spawn(async move {
-                    let answer = client.$name(request).await;
+                    let answer = limited(limit, client.$name(request)).await;
                     drop(going);
                     answer
                 });

@@ -41,11 +41,13 @@ pub(crate) async fn run(run: &std::sync::Arc<Run>, kept: &BTreeSet<&'static str>
     let labels = [(RUN_LABEL.to_owned(), run.id.clone())].into();
     let removed =
         pods(&ctx, labels, |pod| !pod.labels.get(CHECK_LABEL).is_some_and(|label| kept_labels.contains(label)));
-    removed.await?;
-    if kept.is_empty() {
-        cgroup::remove(&ctx);
+    // All of it is tried, whatever fails.
+    let removed = removed.await;
+    if !kept.is_empty() {
+        return removed;
     }
-    if kept.is_empty() { images(&ctx).await } else { Ok(()) }
+    cgroup::remove(&ctx);
+    removed.and(images(&ctx).await)
 }
 
 async fn pods(ctx: &Ctx, labels: BTreeMap<String, String>, wanted: impl Fn(&PodSandbox) -> bool) -> Checked {

@@ -29,7 +29,7 @@ fn ended<'a>(report: &'a Value, result: &str) -> Vec<(&'a str, &'a Value)> {
 fn cortend_does_what_the_cri_documents() {
     lab::test(Setup::default(), async |lab| {
         let junit = lab.paths.dir.join("junit.xml");
-        let output = validate(lab, &["-o", "json", "--junit", junit.to_str().unwrap()]);
+        let output = validate(lab, &["-o", "json", "--patience", "60s", "--junit", junit.to_str().unwrap()]);
         let report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|e| panic!("{e}: {} {}", text(&output.stdout), text(&output.stderr)));
         assert_eq!(ended(&report, "failed"), vec![]);

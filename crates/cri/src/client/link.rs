@@ -11,7 +11,11 @@ use http::{
     header::USER_AGENT,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use hyper::client::conn::http2::{Builder, SendRequest};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::{Builder, SendRequest},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
 use tonic::{Status, body::Body};
@@ -24,6 +28,9 @@ use crate::ApiVersion;
 const AUTHORITY: &str = "localhost";
 
 const AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
+
+/// Where a server puts more about a status.
+const DETAILS: &str = "grpc-status-details-bin";
 
 /// A call's future.
 pub(super) type Calling = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
@@ -71,7 +78,7 @@ impl Link {
             return Err(Failed::Sent(status));
         }
         match self.sender.try_send_request(request).await {
-            Ok(answer) => Ok(answer.map(Body::new)),
+            Ok(answer) => Ok(plain(answer)),
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Failed::Unsent(Box::new(request)),
                 None => Failed::Sent(self.lost(error.into_error())),
@@ -108,6 +115,20 @@ impl Service<Request<Body>> for Link {
             })
         })
     }
+}
+
+/// An answer without the details of its status, for which nobody asks, and which tonic cannot read if they are wrong.
+fn plain(answer: Response<Incoming>) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
+    head.headers.remove(DETAILS);
+    let body = body.map_frame(|frame| match frame.into_trailers() {
+        Ok(mut trailers) => {
+            trailers.remove(DETAILS);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    });
+    Response::from_parts(head, Body::new(body))
 }
 
 /// The path of a request in a version; the paths of other packages stay.

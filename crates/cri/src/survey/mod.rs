@@ -100,6 +100,8 @@ pub struct Survey {
 pub async fn survey(connection: &Connection) -> Result<Survey, Error> {
     let version = connection.version();
     let schema = schema(version)?;
+    // A runtime that takes even this for a message is not asked anything else.
+    ask(connection, vec![((), path("RuntimeService/Version"), question::UNDECODABLE.to_vec())]).await?;
     let calls = schema.rpcs.keys().map(|name| (name.as_str(), path(name), question::UNDECODABLE.to_vec()));
     let answers = ask(connection, calls.collect()).await?;
     let rpcs: BTreeMap<_, _> = answers.into_iter().map(|(name, status)| (name, reading::rpc(&status))).collect();

@@ -1,6 +1,6 @@
 //! Finding in a message what a schema does not have.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Message, WireType, fields::Fields, shapes::Kind};
 
@@ -41,8 +41,12 @@ impl UnknownFields {
 impl Message<'_> {
     /// The fields that the schema does not have, at any depth.
     pub fn unknown(&self, bytes: &[u8]) -> UnknownFields {
-        let mut search =
-            Search { found: UnknownFields::default(), places: HashMap::new(), path: vec![(self.name(), self.name())] };
+        let mut search = Search {
+            found: UnknownFields::default(),
+            places: HashMap::new(),
+            numbers: BTreeSet::new(),
+            path: vec![(self.name(), self.name())],
+        };
         search.message(self, bytes);
         search.found
     }
@@ -52,6 +56,8 @@ struct Search<'s> {
     found: UnknownFields,
     /// Where in `found` a field is, by the names of the fields it is below, its number and its type.
     places: HashMap<(Vec<&'s str>, u32, WireType), usize>,
+    /// The numbers in `found`.
+    numbers: BTreeSet<u32>,
     /// The names of the fields that lead here, each with its message's name.
     path: Vec<(&'s str, &'s str)>,
 }
@@ -75,6 +81,11 @@ impl<'s> Search<'s> {
     }
 
     fn add(&mut self, number: u32, wire_type: WireType) {
+        // A flood of them costs no more than counting.
+        if self.found.fields.len() == MAX_UNKNOWN && !self.numbers.contains(&number) {
+            self.found.more += 1;
+            return;
+        }
         let key = (self.path.iter().map(|(name, _)| *name).collect(), number, wire_type);
         if let Some(known) = self.places.get(&key).and_then(|index| self.found.fields.get_mut(*index)) {
             known.count += 1;
@@ -85,6 +96,7 @@ impl<'s> Search<'s> {
             return;
         }
         let path = key.0.join(".");
+        self.numbers.insert(number);
         self.places.insert(key, self.found.fields.len());
         let within = self.path.iter().map(|(_, message)| (*message).to_owned()).collect();
         self.found.fields.push(Unknown { path, within, number, wire_type, count: 1 });

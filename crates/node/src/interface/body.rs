@@ -1,10 +1,9 @@
 //! A request's body, looked at before it is decoded.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use corten_cri::client::MAX_MESSAGE;
 use hyper::body::{Body, Frame, Incoming};
 
@@ -13,32 +12,36 @@ const PREFIX: usize = 5;
 
 /// A body of which the first message has been read. It still gives all of it.
 pub struct Peeked {
-    read: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
+    /// What has been read, as one piece: many small frames cost no more than their bytes.
+    read: Bytes,
+    /// What came instead of more data: trailers or an error.
+    after: Option<Result<Frame<Bytes>, hyper::Error>>,
     rest: Incoming,
 }
 
 impl Peeked {
     /// Reads the first message, if there is a whole one that is neither compressed nor beyond [`MAX_MESSAGE`].
     pub async fn read(mut body: Incoming) -> (Self, Option<Bytes>) {
-        let (mut read, mut data) = (VecDeque::new(), Vec::new());
-        let message = loop {
-            match length(&data) {
-                Length::Unknown => {}
+        let (mut read, mut after) = (BytesMut::new(), None);
+        let all = loop {
+            match length(&read) {
                 Length::None => break None,
-                Length::Bytes(all) if size(&data) >= all => break Some(together(&data, all)),
-                Length::Bytes(_) => {}
+                Length::Bytes(all) if read.len() >= all => break Some(all),
+                Length::Unknown | Length::Bytes(_) => {}
             }
             let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-            let Some(frame) = frame else { break None };
-            let bytes = frame.as_ref().ok().and_then(Frame::data_ref).cloned();
-            read.push_back(frame);
-            match bytes {
-                Some(bytes) => data.push(bytes),
-                // Trailers or an error: no more data comes.
-                None => break None,
+            match frame {
+                Some(Ok(frame)) if frame.is_data() => read.extend(frame.into_data()),
+                // No more data comes.
+                other => {
+                    after = other;
+                    break None;
+                }
             }
         };
-        (Self { read, rest: body }, message)
+        let read = read.freeze();
+        let message = all.map(|all| read.slice(PREFIX..all));
+        (Self { read, after, rest: body }, message)
     }
 }
 
@@ -49,35 +52,12 @@ enum Length {
     Bytes(usize),
 }
 
-fn length(data: &[Bytes]) -> Length {
-    let mut prefix = data.iter().flat_map(|bytes| bytes.iter().copied()).take(PREFIX);
-    let (Some(compressed), Some(a), Some(b), Some(c), Some(d)) =
-        (prefix.next(), prefix.next(), prefix.next(), prefix.next(), prefix.next())
-    else {
-        return Length::Unknown;
-    };
+fn length(data: &[u8]) -> Length {
+    let Some(&[compressed, a, b, c, d]) = data.first_chunk::<PREFIX>() else { return Length::Unknown };
     match usize::try_from(u32::from_be_bytes([a, b, c, d])) {
         Ok(length) if compressed == 0 && length <= MAX_MESSAGE => Length::Bytes(PREFIX + length),
         _ => Length::None,
     }
-}
-
-fn size(data: &[Bytes]) -> usize {
-    data.iter().map(Bytes::len).sum()
-}
-
-/// The message in the first `all` bytes.
-fn together(data: &[Bytes], all: usize) -> Bytes {
-    let mut message = match data {
-        [one] => one.slice(..all),
-        several => {
-            let mut joined = BytesMut::with_capacity(size(several));
-            several.iter().for_each(|bytes| joined.extend_from_slice(bytes));
-            joined.freeze().slice(..all)
-        }
-    };
-    message.advance(PREFIX);
-    message
 }
 
 impl Body for Peeked {
@@ -88,13 +68,16 @@ impl Body for Peeked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.read.pop_front() {
+        if !self.read.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))));
+        }
+        match self.after.take() {
             Some(frame) => Poll::Ready(Some(frame)),
             None => Pin::new(&mut self.rest).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
+        self.read.is_empty() && self.after.is_none() && self.rest.is_end_stream()
     }
 }

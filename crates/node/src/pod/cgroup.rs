@@ -19,7 +19,7 @@ impl Locks {
     fn of(&self, pod: &Pod) -> Arc<Mutex<()>> {
         let mut locks = lock(&self.0);
         locks.retain(|_, lock| lock.strong_count() > 0);
-        let entry = locks.entry(pod.config.cgroup_parent.clone()).or_default();
+        let entry = locks.entry(parent(pod).map(str::to_owned)).or_default();
         entry.upgrade().unwrap_or_else(|| {
             let new = Arc::default();
             *entry = Arc::downgrade(&new);
@@ -67,12 +67,19 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
         let held = is_shared(pod).then_some(held);
         undo::all([own.clone(), handed_over, Cgroup::undo(&created).map_err(failed)])?;
         let _held = held.unwrap_or_else(|| lock(&heirs));
-        // Else another pod has handed its own over meanwhile.
-        if pod.cgroup() == Some(created) {
+        // Else another pod has handed its own over meanwhile. One that has come meanwhile found some of it there: what
+        // is gone already does no harm to it.
+        if pod.cgroup().as_ref() == Some(&created) {
+            hand_over(node, pod, &created)?;
             pod.set_cgroup(None);
             return Ok(());
         }
     }
+}
+
+/// The cgroup that the kubelet named, in one spelling.
+fn parent(pod: &Pod) -> Option<&str> {
+    pod.config.cgroup_parent.as_deref().map(|parent| parent.trim_matches('/'))
 }
 
 /// Whether other pods may be in the very same cgroup. Those with one of their own share what is above it, in which
@@ -84,7 +91,7 @@ fn is_shared(pod: &Pod) -> bool {
 /// Gives what was made for a pod to another that is in it still.
 fn hand_over(node: &Node, pod: &Pod, created: &Created) -> Result<()> {
     let others = node.pods.all();
-    let is_heir = |other: &&Arc<Pod>| other.id != pod.id && other.config.cgroup_parent == pod.config.cgroup_parent;
+    let is_heir = |other: &&Arc<Pod>| other.id != pod.id && parent(other) == parent(pod);
     for heir in others.iter().filter(is_heir) {
         if heir.adopt_cgroup(node, created)? {
             break;

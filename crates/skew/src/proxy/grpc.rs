@@ -154,7 +154,10 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 
 /// The end that trailers tell, or headers if there is nothing else.
 pub(super) fn status_of(trailers: &HeaderMap) -> Status {
-    Status::from_header_map(trailers)
+    // tonic takes it for granted that these can be decoded. They go on as they are, with the other trailers.
+    let mut plain = trailers.clone();
+    plain.remove("grpc-status-details-bin");
+    Status::from_header_map(&plain)
         .unwrap_or_else(|| Status::internal("server closed the stream without sending trailers"))
 }
 

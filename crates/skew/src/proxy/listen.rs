@@ -3,7 +3,10 @@
 use std::{
     fs::{self, Permissions},
     io::{self, ErrorKind},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
 };
 
@@ -15,6 +18,9 @@ pub enum Error {
     /// Somebody does already.
     #[error("something else serves on {}", .0.display())]
     Taken(PathBuf),
+    /// There is something else at the path.
+    #[error("{path} is there and no socket", path = .0.display())]
+    NoSocket(PathBuf),
     /// The kernel refused.
     #[error("{operation} {path}: {source}", path = path.display())]
     Socket {
@@ -40,6 +46,9 @@ impl Listener {
         let failed = |operation| move |source| Error::Socket { operation, path: path.to_owned(), source };
         if UnixStream::connect(path).is_ok() {
             return Err(Error::Taken(path.to_owned()));
+        }
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+            return Err(Error::NoSocket(path.to_owned()));
         }
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove")(error)),

@@ -31,6 +31,7 @@ use crate::{
     make::spec,
     registry::TestRegistry,
     report::{Finished, Outcome, Report},
+    rpc::limited,
     sweep,
     verdict::{Checked, Stop},
 };
@@ -114,8 +115,14 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
     };
     let mut runtime = client::runtime(channel.clone());
     let failed = |rpc| move |status| Error::Call { rpc, status: Box::new(status) };
-    let version = runtime.version(VersionRequest::default()).await.map_err(failed("Version"))?.into_inner();
-    let status = runtime.status(StatusRequest { verbose: false }).await.map_err(failed("Status"))?.into_inner();
+    let version = limited(options.limit, runtime.version(VersionRequest::default()))
+        .await
+        .map_err(failed("Version"))?
+        .into_inner();
+    let status = limited(options.limit, runtime.status(StatusRequest { verbose: false }))
+        .await
+        .map_err(failed("Status"))?
+        .into_inner();
     let id = format!("{:016x}", RandomState::new().build_hasher().finish());
     let run = Run {
         connection: channel,
@@ -161,7 +168,8 @@ async fn pull(run: &Run) -> Result<(), Error> {
     let reference = run.registry.reference(names::PLAIN);
     run.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(run.registry.host());
     let request = PullImageRequest { image: Some(spec(&reference)), ..Default::default() };
-    let answer = run.images.clone().pull_image(request).await;
+    let mut images = run.images.clone();
+    let answer = limited(run.limit, images.pull_image(request)).await;
     answer.map(drop).map_err(|status| Error::Pull { reference, status: Box::new(status) })
 }
 

@@ -193,6 +193,9 @@ async fn list(ctx: Ctx) -> Checked {
         ("by id and sandbox of another", ContainerStatsFilter { id: a.0.clone(), ..by_pod(&second) }, vec![]),
     ];
     for (what, filter, expected) in cases {
+        for (id, _) in &expected {
+            measured(&ctx, id).await?;
+        }
         let mut window = Window::open();
         window.reach_back(std::time::Duration::from_secs(30));
         let listed = ctx.list_container_stats(ListContainerStatsRequest { filter: Some(filter) }).await?.stats;
