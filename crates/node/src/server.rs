@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corten_cri::client::MAX_MESSAGE;
 use corten_cri::node::node_server::NodeServer;
@@ -31,6 +31,11 @@ use crate::{events, metrics, record, recovery};
 /// How long no connection is accepted after one could not be.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the lock and the socket of a killed daemon may still be held, and how often they are tried: a program that it
+/// was just starting has them until it is executed.
+const INHERITED: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// How long calls may go on after the daemon is told to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -38,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub async fn run(config: Config) -> Result<()> {
     record::make_directory(&config.root)?;
     record::make_directory(&config.state)?;
-    let _lock = lock(&config)?;
+    let _lock = patiently(|| lock(&config)).await?;
     let (node, streams) = Node::open(config).await?;
     let node = Arc::new(node);
     if !node.config.runtimes.is_empty() {
@@ -47,7 +52,7 @@ pub async fn run(config: Config) -> Result<()> {
     recovery::recover(&node).await?;
     let interface = Arc::new(Interface::new(&node.config.interface)?);
     let metrics = metrics::listen(&node.config.metrics).await?;
-    let listener = listen(&node.config.socket)?;
+    let listener = patiently(|| listen(&node.config.socket)).await?;
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
     tokio::spawn(streams.serve(node.clone()));
     tokio::spawn(events::serve(node.clone()));
@@ -67,6 +72,17 @@ pub async fn run(config: Config) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Tries again for a while what another daemon stands in the way of.
+async fn patiently<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + INHERITED;
+    loop {
+        match attempt() {
+            Err(Error::Precondition(_)) if Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// One daemon at a time works on a state directory.
@@ -185,4 +201,46 @@ fn close(node: &Node) {
     }
     // Empty, unless something of a container is still there: then it stays.
     let _ = std::fs::remove_dir(node.external_mounts());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// As long as a program takes to be executed on a machine with much to do.
+    const MOMENT: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_lock_held_for_a_moment_more_is_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let config = Config { state: state.path().to_owned(), ..Config::default() };
+        let killed = lock(&config).unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(MOMENT).await;
+            drop(killed);
+        });
+        patiently(|| lock(&config)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_held_for_a_moment_more_is_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("c.sock");
+        let killed = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(MOMENT).await;
+            drop(killed);
+        });
+        patiently(|| listen(&path)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn two_daemons_do_not_share_a_state_directory() {
+        let state = tempfile::tempdir().unwrap();
+        let config = Config { state: state.path().to_owned(), ..Config::default() };
+        let _other = lock(&config).unwrap();
+        let refused = patiently(|| lock(&config)).await.unwrap_err().to_string();
+        assert_eq!(refused, format!("another cortend runs on {}", state.path().display()));
+    }
 }

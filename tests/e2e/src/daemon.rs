@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -10,7 +11,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        socket::{getsockopt, sockopt::PeerCredentials},
+    },
     unistd::Pid,
 };
 
@@ -194,12 +198,19 @@ impl Daemon {
 
     fn wait_listening(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while std::os::unix::net::UnixStream::connect(self.paths.socket()).is_err() {
+        while !self.listens() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("wait for cortend"));
             assert!(ended.is_none(), "cortend ended ({ended:?}):\n{}", self.log());
             assert!(Instant::now() < deadline, "cortend does not listen:\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether it is this daemon that listens: a program that a killed one was just starting has the old socket still, for a moment.
+    fn listens(&self) -> bool {
+        let Ok(stream) = UnixStream::connect(self.paths.socket()) else { return false };
+        let peer = getsockopt(&stream, PeerCredentials).expect("ask who listens");
+        peer.pid() == i32::try_from(self.pid()).expect("a pid fits")
     }
 
     /// Its process id.
