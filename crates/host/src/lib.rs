@@ -10,3 +10,4 @@ pub mod process;
 pub mod selinux;
 pub mod spawn;
 pub mod user_namespace;
+pub mod whole_file;

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use corten_host::network::bridge::{Bridge, BridgeConfig, Subnet};
 use corten_host::network::cni::{Cni, CniConfig};
 use corten_host::network::{Attached, PodNetwork};
+use corten_host::whole_file;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -198,9 +199,7 @@ fn configure(cni: &Cni, template: &Path, ranges: &[pod_cidr::PodCidr]) -> Result
     let rendered = rendered(template, ranges)?;
     let failed = |error| Error::node(format!("write {}", made.display()), error);
     fs::create_dir_all(directory).map_err(failed)?;
-    // CNI reads whatever ends in .conf, .conflist or .json there.
-    let beside = made.with_extension("new");
-    fs::write(&beside, rendered).and_then(|()| fs::rename(&beside, &made)).map_err(failed)
+    whole_file::write(&made, rendered).map_err(failed)
 }
 
 /// The most bytes of a template.

@@ -1,12 +1,13 @@
 //! Records of pods and containers: one JSON file each on the state tmpfs.
 //!
-//! A record is written beside its place and renamed over it, so a daemon killed at any instruction leaves the old one or
-//! the new one. No fsync: the records are for a restarted daemon, not for a rebooted machine.
+//! A daemon killed at any instruction leaves the old record or the new one. The records are for a restarted daemon, not for
+//! a rebooted machine.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use corten_host::whole_file;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +27,7 @@ struct Versioned<T> {
 pub fn write(path: &Path, record: &impl Serialize) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::node(format!("write {}", path.display()), error);
     let json = serde_json::to_vec_pretty(&Versioned { version: VERSION, record }).map_err(|error| failed(&error))?;
-    let beside = path.with_extension("new");
-    fs::write(&beside, json).and_then(|()| fs::rename(&beside, path)).map_err(|error| failed(&error))
+    whole_file::write(path, json).map_err(|error| failed(&error))
 }
 
 /// Reads a record; `None` if there is none.

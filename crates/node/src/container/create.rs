@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use corten_host::whole_file;
 use corten_images::Image;
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 
@@ -177,6 +178,5 @@ fn target_pid(node: &Node, pod: &Pod, config: &ContainerConfig) -> Result<Option
 pub fn write_spec(path: &Path, spec: &Spec) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::node(format!("write {}", path.display()), error);
     let json = serde_json::to_vec(spec).map_err(|error| failed(&error))?;
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, json).and_then(|()| std::fs::rename(&beside, path)).map_err(|error| failed(&error))
+    whole_file::write(path, json).map_err(|error| failed(&error))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{HostPort, PodNetwork};
 use super::Error;
+use crate::whole_file;
 
 const VERSION: u32 = 1;
 
@@ -58,6 +58,7 @@ impl Store {
         let (pods, last_file) = (directory.join("pods"), directory.join("last.json"));
         fs::create_dir_all(&pods).map_err(Error::io("create", &pods))?;
         let records = read_all(&pods)?;
+        whole_file::remove_interrupted(&last_file).map_err(Error::io("remove", &last_file))?;
         // Where the last addresses cannot be read the search starts over: no harm is done.
         let last = fs::read(&last_file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         Ok(Store { pods, last_file, records, last })
@@ -88,10 +89,7 @@ impl Store {
 
     pub(super) fn remove(&mut self, id: &str) -> Result<(), Error> {
         let path = self.pods.join(format!("{id}.json"));
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(e)),
-            _ => {}
-        }
+        whole_file::remove(&path).map_err(Error::io("remove", &path))?;
         self.records.remove(id);
         Ok(())
     }
@@ -139,7 +137,5 @@ fn read(path: &Path) -> Result<Record, Error> {
 /// Writes a file in one piece.
 pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let bytes = serde_json::to_vec(value).map_err(|e| Error::io("write", path)(e.into()))?;
-    let temporary = path.with_extension("new");
-    fs::write(&temporary, bytes).map_err(Error::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(Error::io("rename to", path))
+    whole_file::write(path, bytes).map_err(Error::io("write", path))
 }

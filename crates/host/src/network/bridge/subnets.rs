@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{self, Store};
 use super::{Error, Subnet};
+use crate::whole_file;
 
 /// The subnets, as they are also written to `subnets.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,7 @@ impl Subnets {
     /// Those that an earlier daemon left, or the configured ones.
     pub(super) fn open(directory: &Path, configured: &[Subnet], store: &Store) -> Result<Self, Error> {
         let path = directory.join("subnets.json");
+        whole_file::remove_interrupted(&path).map_err(Error::io("remove", &path))?;
         let fresh = Self { configured: configured.to_vec(), current: configured.to_vec(), former: Vec::new() };
         let left: Self = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)

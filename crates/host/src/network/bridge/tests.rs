@@ -443,6 +443,19 @@ fn a_failed_attach_leaves_nothing() {
 }
 
 #[test]
+fn what_an_interrupted_write_left_goes_when_the_bridge_is_opened() {
+    TestHost::run(|| {
+        let mut node = Node::new();
+        let left = ["bridge/last.new", "bridge/subnets.new", "bridge/pods/a1.new"].map(|name| node.host.path(name));
+        for path in &left {
+            std::fs::write(path, "[").unwrap();
+        }
+        node.reopen();
+        assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
+    });
+}
+
+#[test]
 fn attaching_again_replaces_what_an_interrupted_attach_made() {
     TestHost::run(|| {
         let node = Node::new();

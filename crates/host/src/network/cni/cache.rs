@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::config::{Conflist, PluginConf, Version};
 use super::error::Error;
+use crate::whole_file;
 
 const VERSION: u32 = 1;
 
@@ -100,18 +101,13 @@ impl Cache {
     pub(super) fn put(&self, attachment: &Attachment) -> Result<(), Error> {
         fs::create_dir_all(&self.directory).map_err(failed("create", &self.directory))?;
         let path = self.path(&attachment.id);
-        let temporary = path.with_extension("new");
         let bytes = serde_json::to_vec(attachment).map_err(|e| failed("write", &path)(e.into()))?;
-        fs::write(&temporary, bytes).map_err(failed("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(failed("rename to", &path))
+        whole_file::write(&path, bytes).map_err(failed("write", &path))
     }
 
     pub(super) fn remove(&self, id: &str) -> Result<(), Error> {
         let path = self.path(id);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(e)),
-            _ => Ok(()),
-        }
+        whole_file::remove(&path).map_err(failed("remove", &path))
     }
 
     /// The ids of every attachment.

@@ -103,7 +103,8 @@ impl Cni {
         let _deleting = self.collecting.read().unwrap_or_else(PoisonError::into_inner);
         match self.cache.get(id)? {
             Some(attachment) => self.del(&attachment),
-            None => Ok(()),
+            // Killed while it wrote the first time: no plugin was run.
+            None => self.cache.remove(id),
         }
     }
 

@@ -404,6 +404,17 @@ fn an_interrupted_attach_is_undone_before_the_next() {
 }
 
 #[test]
+fn what_an_interrupted_write_left_goes_with_the_pod() {
+    TestHost::run(|| {
+        let node = Node::scripted("1.0.0", "true");
+        fs::create_dir(node.host.path("cache")).unwrap();
+        fs::write(node.host.path("cache/pod1.new"), "{").unwrap();
+        node.cni.detach("pod1").unwrap();
+        assert_eq!(fs::read_dir(node.host.path("cache")).unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn a_broken_cache_file_is_named() {
     TestHost::run(|| {
         let node = Node::scripted("1.0.0", "true");
