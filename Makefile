@@ -10,7 +10,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e docs bench fuzz install clean
+.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e docs bench bench-pull fuzz install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ docs: ## Write docs/cri-coverage.md from its table, and the generated parts of d
 bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runtimes to measure in turns)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench $(SOCKETS)
+
+bench-pull: deps-test build ## Measure pulling a large image (in turns with containerd, where it is installed; ROUNDS: how often)
+	@$(CARGO) build --release --locked --quiet -p corten-e2e
+	@$(SUDO) env BIN=$(TARGET)/release scripts/bench-pull $(SOCKETS)
 
 fuzz: ## Fuzz what reads the wire, a minute each (SECONDS_EACH: how long; needs cargo-fuzz)
 	cd fuzz && for target in spdy websocket; do \

@@ -220,7 +220,11 @@ impl Image {
 
     /// Compresses, hashes and writes the manifest.
     pub fn build(&self) -> Built {
-        let layers: Vec<Vec<u8>> = self.layers.iter().map(|tar| compress(tar, self.compression)).collect();
+        self.assemble(self.layers.iter().map(|tar| compress(tar, self.compression)).collect())
+    }
+
+    /// Writes the manifest of the image with its layers compressed already.
+    pub fn assemble(&self, layers: Vec<Vec<u8>>) -> Built {
         let config = self.config_blob();
         let manifest = json!({
             "schemaVersion": 2,
