@@ -20,7 +20,8 @@ pub struct Auth {
     pub identity_token: String,
     /// A token to be sent to the registry as it is.
     pub registry_token: String,
-    /// The only registry that may see these, with or without a scheme and a path; empty for whichever is asked.
+    /// The only host that may see these, with or without a scheme and a path; empty for the registry that the image's name
+    /// names: its mirrors do not see them.
     pub server_address: String,
 }
 
@@ -63,12 +64,14 @@ impl Auth {
 
     /// What may be shown to `host`, if anything.
     pub(super) fn credentials(&self, host: &str, reference: &Reference) -> Option<Credentials> {
-        if !self.server_address.is_empty() {
-            let server = server_host(&self.server_address);
-            let docker = is_docker_hub(server) && is_docker_hub(reference.domain()) && is_docker_hub(host);
-            if server != host && !docker {
-                return None;
-            }
+        // Without a server address they are for the registry that the reference names, and not for its mirrors.
+        let server = match server_host(&self.server_address) {
+            "" => reference.domain(),
+            server => server,
+        };
+        let docker = is_docker_hub(server) && is_docker_hub(reference.domain()) && is_docker_hub(host);
+        if !server.eq_ignore_ascii_case(host) && !docker {
+            return None;
         }
         let present = |text: &String| (!text.is_empty()).then(|| text.clone());
         let basic = |plain: String| Credentials::Basic(format!("Basic {}", BASE64_STANDARD.encode(plain)));
@@ -225,10 +228,10 @@ mod tests {
     fn credentials_come_in_every_form_of_the_cri() {
         let user = Auth { username: "u".into(), password: "p".into(), ..Auth::default() };
         let packed = Auth { auth: BASE64_STANDARD.encode("u:p"), ..Auth::default() };
-        assert_eq!(shown(&user, "h", "h:1/a"), shown(&packed, "h", "h:1/a"));
+        assert_eq!(shown(&user, "h:1", "h:1/a"), shown(&packed, "h:1", "h:1/a"));
         let identity = Auth { identity_token: "t".into(), ..Auth::default() };
-        assert_eq!(shown(&identity, "h", "h:1/a").unwrap(), "identity t");
-        assert_eq!(shown(&Auth::default(), "h", "h:1/a"), None);
+        assert_eq!(shown(&identity, "h:1", "h:1/a").unwrap(), "identity t");
+        assert_eq!(shown(&Auth::default(), "h:1", "h:1/a"), None);
     }
 
     #[test]
@@ -240,6 +243,18 @@ mod tests {
             Auth { username: "u".into(), server_address: "https://index.docker.io/v1/".into(), ..Auth::default() };
         assert!(shown(&hub, "registry-1.docker.io", "busybox").is_some());
         assert!(shown(&hub, "mirror.example", "busybox").is_none());
+    }
+
+    #[test]
+    fn without_a_server_only_the_registry_itself_sees_them() {
+        let auth = Auth { username: "u".into(), ..Auth::default() };
+        assert!(shown(&auth, "good.example:5000", "good.example:5000/a").is_some());
+        assert!(shown(&auth, "registry-1.docker.io", "busybox").is_some());
+        for mirror in ["good.example", "mirror.example", "registry-1.docker.io"] {
+            assert!(shown(&auth, mirror, "good.example:5000/a").is_none());
+        }
+        let for_mirror = Auth { server_address: "mirror.example".into(), ..auth };
+        assert!(shown(&for_mirror, "mirror.example", "busybox").is_some());
     }
 
     #[test]

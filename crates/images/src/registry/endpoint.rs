@@ -4,13 +4,13 @@ use reqwest::{
     Client, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     Auth, Fetched,
     auth::{Challenge, Credentials},
     hosts::{Capability, Host},
-    tls,
+    tls::{self, Clients},
 };
 use crate::{
     Error,
@@ -43,7 +43,9 @@ pub(super) enum Trouble {
 /// A host, with what is needed to talk to it about one repository.
 pub(super) struct Endpoint {
     host: Host,
-    client: Client,
+    clients: Clients,
+    /// Where the host is, when that is found out.
+    base: OnceCell<String>,
     repository: String,
     /// The registry that the reference names, if this is a mirror of it.
     mirrored: Option<String>,
@@ -52,12 +54,14 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Reads the host's certificates.
     pub fn new(host: Host, reference: &Reference, auth: Option<&Auth>) -> Result<Self, Error> {
-        let client = tls::client(&host.tls)?;
+        let clients = tls::clients(&host.tls)?;
         let credentials = auth.and_then(|auth| auth.credentials(host.name(), reference));
         let mirrored = host.mirror.then(|| reference.domain().to_owned());
         let repository = reference.path().to_owned();
-        Ok(Self { host, client, repository, mirrored, credentials, authorization: Mutex::new(None) })
+        let (base, authorization) = (OnceCell::new(), Mutex::new(None));
+        Ok(Self { host, clients, base, repository, mirrored, credentials, authorization })
     }
 
     pub fn host(&self) -> &str {
@@ -108,7 +112,7 @@ impl Endpoint {
 
     /// Gets something of the repository, authorized as the host asks.
     pub async fn get(&self, kind: Kind, name: &str) -> Result<Response, Trouble> {
-        let url = self.url(kind, name)?;
+        let url = self.url(kind, name).await?;
         let mut authorization = self.authorization.lock().await.clone();
         let mut refused = false;
         loop {
@@ -124,9 +128,10 @@ impl Endpoint {
         }
     }
 
-    fn url(&self, kind: Kind, name: &str) -> Result<Url, Trouble> {
+    async fn url(&self, kind: Kind, name: &str) -> Result<Url, Trouble> {
+        let base = self.base.get_or_init(|| self.find_base()).await;
         let kind = if kind == Kind::Manifest { "manifests" } else { "blobs" };
-        let text = format!("{}/{}/{kind}/{name}", self.host.base, self.repository);
+        let text = format!("{base}/{}/{kind}/{name}", self.repository);
         let mut url = Url::parse(&text).map_err(|error| Trouble::Broken(format!("{text}: {error}")))?;
         if let Some(registry) = &self.mirrored {
             url.query_pairs_mut().append_pair("ns", registry);
@@ -134,12 +139,34 @@ impl Endpoint {
         Ok(url)
     }
 
+    /// The host's base URL. Where `http` may not be what is meant, TLS is tried first; what answers in plain HTTP, or not at
+    /// all, is not taken for a server with a wrong certificate.
+    async fn find_base(&self) -> String {
+        let plain = self.host.base.clone();
+        let Some(rest) = plain.strip_prefix("http://").filter(|_| self.host.may_speak_tls()) else { return plain };
+        let secure = format!("https://{rest}");
+        match self.clients.own.get(format!("{secure}/")).send().await {
+            Err(error) if !tls::is_refusal(&error) => plain,
+            _ => secure,
+        }
+    }
+
+    /// The client for a URL: another host than this one must prove who it is, and does not learn who we are.
+    fn client(&self, url: &Url) -> &Client {
+        let name = super::hosts::host_and_port(self.host.name()).0;
+        if url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(name)) {
+            &self.clients.own
+        } else {
+            &self.clients.other
+        }
+    }
+
     /// Sends a request and follows redirects. Only the host itself sees what is meant for it: authorization and the
     /// configured headers do not go elsewhere, and nothing leaves TLS once it was used.
     async fn follow(&self, kind: Kind, start: Url, authorization: Option<&HeaderValue>) -> Result<Response, Trouble> {
         let mut url = start.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.client.get(url.clone());
+            let mut request = self.client(&url).get(url.clone());
             if kind == Kind::Manifest {
                 request = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST]
                     .iter()
@@ -194,12 +221,13 @@ impl Endpoint {
         credentials: Option<&Credentials>,
     ) -> Result<String, Trouble> {
         let realm = Url::parse(realm).map_err(|error| Trouble::Broken(format!("token realm {realm:?}: {error}")))?;
-        if credentials.is_some() && realm.scheme() != "https" && self.host.base.starts_with("https:") {
+        let secure = self.base.get().is_some_and(|base| base.starts_with("https:"));
+        if credentials.is_some() && realm.scheme() != "https" && secure {
             return Err(Trouble::Broken(format!("token realm {realm} would send credentials without TLS")));
         }
         let service = service.unwrap_or_default();
         let request = match credentials {
-            Some(Credentials::IdentityToken(token)) => self.client.post(realm.clone()).form(&[
+            Some(Credentials::IdentityToken(token)) => self.client(&realm).post(realm.clone()).form(&[
                 ("grant_type", "refresh_token"),
                 ("service", service),
                 ("scope", scope),
@@ -209,7 +237,7 @@ impl Endpoint {
             credentials => {
                 let mut url = realm.clone();
                 url.query_pairs_mut().append_pair("service", service).append_pair("scope", scope);
-                let request = self.client.get(url);
+                let request = self.client(&realm).get(url);
                 match credentials {
                     Some(Credentials::Basic(basic)) => request.header(AUTHORIZATION, basic),
                     _ => request,

@@ -1,247 +1,152 @@
-//! containerd's registry configuration: `<config path>/<host>/hosts.toml` (containerd, docs/hosts.md).
+//! Which hosts to ask for a registry's images: containerd's registry configuration, `<config path>/<host>/hosts.toml`
+//! (containerd, docs/hosts.md).
 //!
-//! Directories are named after the registry (`docker.io`, `localhost:5000` or `localhost_5000_`) or `_default`. Hosts are
+//! Directories are named after the registry (`docker.io`, `localhost_5000_` or `localhost:5000`) or `_default`. Hosts are
 //! asked in the file's order, the registry itself last. Keys this program does not know are logged and ignored, because
-//! the files are containerd's.
+//! the files are containerd's; a file that cannot be used is an error, where containerd logs it and asks the registry.
+
+mod file;
+mod url;
+mod values;
 
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
+    fmt,
+    fs::{read_dir, read_to_string},
+    io::ErrorKind,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use reqwest::{
-    Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
-use toml::{Table, Value};
+use reqwest::header::HeaderMap;
 
 use super::tls::Tls;
 use crate::Error;
+pub(crate) use url::host_and_port;
 
 /// What a host may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Capability {
+pub(crate) enum Capability {
     /// Content by digest.
     Pull,
     /// What a tag means now.
     Resolve,
 }
 
+/// Who says that a host is to be asked, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Nobody: it is the registry itself.
+    Default,
+    /// A file, and where in it.
+    File { path: PathBuf, line: Option<usize> },
+    /// A directory with certificates, in Docker's form.
+    Certificates(PathBuf),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::Certificates(path) => write!(f, "{} (certificates)", path.display()),
+        }
+    }
+}
+
 /// A host to ask.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Host {
+pub(crate) struct Host {
     /// Scheme, host and path, without a slash at the end; the repository follows.
     pub base: String,
     pub capabilities: Vec<Capability>,
     pub headers: HeaderMap,
     pub tls: Tls,
-    /// Not the registry itself.
+    /// Not the registry itself: it is told whose images are meant.
     pub mirror: bool,
+    pub said: Said,
 }
 
 impl Host {
     /// Host and port.
     pub fn name(&self) -> &str {
-        let rest = self.base.split_once("://").map_or(self.base.as_str(), |(_, rest)| rest);
-        rest.split('/').next().unwrap_or_default()
+        url::authority(&self.base)
     }
 
-    fn plain(base: String) -> Self {
+    /// The registry itself.
+    fn registry(domain: &str, said: Said) -> Self {
         let capabilities = vec![Capability::Pull, Capability::Resolve];
-        Self { base, capabilities, headers: HeaderMap::new(), tls: Tls::default(), mirror: false }
+        let (base, skip_verify) = url::upstream(domain);
+        let tls = Tls { skip_verify, ..Tls::default() };
+        Self { base, capabilities, headers: HeaderMap::new(), tls, mirror: false, said }
+    }
+
+    /// Whether TLS is to be tried although the URL says `http`: with certificates it cannot have been meant otherwise, and
+    /// containerd does the same.
+    pub fn may_speak_tls(&self) -> bool {
+        self.base.starts_with("http://") && self.tls.is_about_tls() && !self.name().ends_with(":80")
     }
 }
 
 /// The hosts for a registry, in the order to ask them.
-pub(super) fn find(config_path: &[PathBuf], domain: &str) -> Result<Vec<Host>, Error> {
-    let names = [domain.to_owned(), port_spelling(domain), "_default".to_owned()];
-    let directories = config_path.iter().flat_map(|path| names.iter().map(move |name| path.join(name)));
-    let Some(directory) = directories.into_iter().find(|directory| directory.is_dir()) else {
-        return Ok(vec![Host::plain(upstream(domain))]);
+pub(crate) fn find(config_path: &[PathBuf], domain: &str) -> Result<Vec<Host>, Error> {
+    match known_directory(config_path, domain)? {
+        Some(directory) => in_directory(&directory, domain),
+        None => Ok(vec![Host::registry(domain, Said::Default)]),
+    }
+}
+
+/// The first directory that is for this registry, or for all.
+fn known_directory(config_path: &[PathBuf], domain: &str) -> Result<Option<PathBuf>, Error> {
+    for directory in candidates(config_path, domain) {
+        match directory.metadata() {
+            Ok(_) => return Ok(Some(directory)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(Error::HostsFile { path: directory, why: error.to_string() }),
+        }
+    }
+    Ok(None)
+}
+
+/// Every directory that is looked for, in the order of preference.
+pub(crate) fn candidates(config_path: &[PathBuf], domain: &str) -> Vec<PathBuf> {
+    let with_port = domain.rsplit_once(':').map(|(host, port)| format!("{host}_{port}_"));
+    let names: Vec<_> = with_port.into_iter().chain([domain.to_owned(), "_default".to_owned()]).collect();
+    config_path.iter().flat_map(|path| names.iter().map(move |name| path.join(name))).collect()
+}
+
+fn in_directory(directory: &Path, domain: &str) -> Result<Vec<Host>, Error> {
+    let path = directory.join("hosts.toml");
+    let text = match read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Error::HostsFile { path, why: error.to_string() }),
     };
-    let file = directory.join("hosts.toml");
-    match std::fs::read_to_string(&file) {
-        Ok(text) => parse(&text, &directory, domain).map_err(|why| Error::HostsFile { path: file, why }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let tls = docker_certificates(&directory)?;
-            Ok(vec![Host { tls, ..Host::plain(upstream(domain)) }])
-        }
-        Err(error) => Err(Error::HostsFile { path: file, why: error.to_string() }),
+    if text.is_empty() {
+        let mut host = Host::registry(domain, Said::Certificates(directory.to_owned()));
+        docker_certificates(directory, &mut host.tls)?;
+        return Ok(vec![host]);
     }
+    file::parse(&text, &path, domain).map_err(|why| Error::HostsFile { path, why })
 }
 
-/// `host:port` as containerd also spells it.
-fn port_spelling(domain: &str) -> String {
-    match domain.rsplit_once(':') {
-        Some((host, port)) => format!("{host}_{port}_"),
-        None => domain.to_owned(),
-    }
-}
-
-/// Where a registry is when nothing else is said.
-fn upstream(domain: &str) -> String {
-    if domain == "docker.io" {
-        return "https://registry-1.docker.io/v2".to_owned();
-    }
-    let scheme = if is_loopback(domain) { "http" } else { "https" };
-    format!("{scheme}://{domain}/v2")
-}
-
-/// A registry on this machine speaks plain HTTP unless told otherwise, as for Docker and containerd.
-fn is_loopback(domain: &str) -> bool {
-    let host = domain.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(domain, |(host, _)| host);
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn parse(text: &str, directory: &Path, domain: &str) -> Result<Vec<Host>, String> {
-    let file: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
-    let mut hosts = Vec::new();
-    if let Some(table) = file.get("host") {
-        for (url, settings) in table.as_table().ok_or("host must be a table")? {
-            let settings = settings.as_table().ok_or_else(|| format!("host.{url:?} must be a table"))?;
-            let host = host(url, settings, directory, true).map_err(|why| format!("host.{url:?}: {why}"))?;
-            hosts.push(host);
-        }
-    }
-    let server = match file.get("server") {
-        Some(server) => server.as_str().ok_or("server must be a string")?.to_owned(),
-        None => upstream(domain).trim_end_matches("/v2").to_owned(),
-    };
-    let root: Table =
-        file.into_iter().filter(|(key, _)| !matches!(key.as_str(), "host" | "server" | "version")).collect();
-    let mut server = host(&server, &root, directory, false).map_err(|why| format!("server: {why}"))?;
-    server.mirror = server.name() != upstream_name(domain);
-    hosts.push(server);
-    Ok(hosts)
-}
-
-fn upstream_name(domain: &str) -> &str {
-    if domain == "docker.io" { "registry-1.docker.io" } else { domain }
-}
-
-fn host(url: &str, settings: &Table, directory: &Path, mirror: bool) -> Result<Host, String> {
-    let mut capabilities = vec![Capability::Pull, Capability::Resolve];
-    let (mut headers, mut tls, mut override_path) = (HeaderMap::new(), Tls::default(), false);
-    for (key, value) in settings {
-        let field = |why: String| format!("{key}: {why}");
-        match key.as_str() {
-            "capabilities" => capabilities = read_capabilities(value).map_err(field)?,
-            "ca" => tls.ca = paths(value, directory).map_err(field)?,
-            "client" => tls.client = client(value, directory).map_err(field)?,
-            "skip_verify" => tls.skip_verify = value.as_bool().ok_or("skip_verify: want true or false")?,
-            "dial_timeout" => tls.dial_timeout = Some(duration(value).ok_or("dial_timeout: want e.g. \"5s\"")?),
-            "override_path" => override_path = value.as_bool().ok_or("override_path: want true or false")?,
-            "header" => headers = read_headers(value).map_err(field)?,
-            other => tracing::warn!(host = url, key = other, "hosts.toml: key ignored"),
-        }
-    }
-    Ok(Host { base: base(url, override_path)?, capabilities, headers, tls, mirror })
-}
-
-/// The distribution specification puts everything below `/v2`, unless the URL overrides that.
-fn base(url: &str, override_path: bool) -> Result<String, String> {
-    let full = if url.contains("://") {
-        url.to_owned()
-    } else {
-        format!("{}://{url}", if is_loopback(url) { "http" } else { "https" })
-    };
-    let parsed = Url::parse(&full).map_err(|error| format!("{url:?}: {error}"))?;
-    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-        return Err(format!("{url:?}: want an http or https URL"));
-    }
-    let full = full.trim_end_matches('/').to_owned();
-    let path = parsed.path().trim_end_matches('/');
-    let versioned = path == "/v2" || path.starts_with("/v2/");
-    if override_path || versioned {
-        return Ok(full);
-    }
-    let origin = full.strip_suffix(path).unwrap_or(&full);
-    Ok(format!("{origin}/v2{path}"))
-}
-
-fn read_capabilities(value: &Value) -> Result<Vec<Capability>, String> {
-    let mut capabilities = Vec::new();
-    for name in strings(value)? {
-        match name.as_str() {
-            "pull" => capabilities.push(Capability::Pull),
-            "resolve" => capabilities.push(Capability::Resolve),
-            "push" | "referrers" => {}
-            other => return Err(format!("unknown capability {other:?}")),
-        }
-    }
-    Ok(capabilities)
-}
-
-fn read_headers(value: &Value) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (name, values) in value.as_table().ok_or("want a table")? {
-        let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is not a header's name"))?;
-        for text in strings(values)? {
-            let mut value: HeaderValue = text.parse().map_err(|_| format!("the value of {name} cannot be a header"))?;
-            value.set_sensitive(true);
-            headers.append(&name, value);
-        }
-    }
-    Ok(headers)
-}
-
-/// A string or a list of strings.
-fn strings(value: &Value) -> Result<Vec<String>, String> {
-    match value {
-        Value::String(text) => Ok(vec![text.clone()]),
-        Value::Array(items) => {
-            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or("want strings".to_owned())).collect()
-        }
-        _ => Err("want a string or a list of strings".to_owned()),
-    }
-}
-
-fn paths(value: &Value, directory: &Path) -> Result<Vec<PathBuf>, String> {
-    Ok(strings(value)?.into_iter().map(|path| directory.join(path)).collect())
-}
-
-/// `"both.pem"`, `["cert.pem", "key.pem"]` in the outer list only as pairs: `[["cert.pem", "key.pem"]]`. The first counts.
-fn client(value: &Value, directory: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, String> {
-    let Some(first) = value.as_array().map_or(Some(value), |items| items.first()) else { return Ok(None) };
-    let mut paths = paths(first, directory)?.into_iter();
-    Ok(paths.next().map(|certificate| (certificate, paths.next())))
-}
-
-/// Go's durations, of one unit.
-fn duration(value: &Value) -> Option<Duration> {
-    let text = value.as_str()?;
-    let digits = text.find(|character: char| !character.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        _ => None,
-    }
-}
-
-/// Docker's older form of the directory: `*.crt` authorities, `x.cert` with `x.key` the client's.
-fn docker_certificates(directory: &Path) -> Result<Tls, Error> {
+/// Docker's form of the directory: `*.crt` authorities, each `x.cert` with `x.key` one of the client's.
+fn docker_certificates(directory: &Path, tls: &mut Tls) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::HostsFile { path: directory.to_owned(), why: error.to_string() };
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if let Some(extension) = path.extension().and_then(|extension| extension.to_str()) {
-            files.entry(extension.to_owned()).or_insert_with(Vec::new).push(path);
+    let entries = read_dir(directory).map_err(failed)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    paths.sort();
+    for path in paths.into_iter().filter(|path| !path.is_dir()) {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => tls.ca.push(path),
+            Some("cert") => {
+                let key = path.with_extension("key");
+                tls.client.push((path, key.exists().then_some(key)));
+            }
+            _ => {}
         }
     }
-    let mut tls = Tls { ca: files.remove("crt").unwrap_or_default(), ..Tls::default() };
-    tls.ca.sort();
-    let client = files.remove("cert").unwrap_or_default().into_iter().min();
-    tls.client = client.map(|certificate| {
-        let key = certificate.with_extension("key");
-        (certificate, key.exists().then_some(key))
-    });
-    Ok(tls)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -53,11 +53,13 @@ pub(crate) struct Session {
 impl Session {
     /// Finds the hosts for a reference.
     pub async fn open(config_path: Vec<PathBuf>, reference: Reference, auth: Option<Auth>) -> Result<Self, Error> {
-        let domain = reference.domain().to_owned();
-        let hosts = blocking("read hosts.toml", move || hosts::find(&config_path, &domain)).await?;
-        let endpoints = hosts.into_iter().map(|host| Endpoint::new(host, &reference, auth.as_ref()));
-        let endpoints = endpoints.collect::<Result<_, _>>()?;
-        Ok(Self { reference, endpoints })
+        blocking("read the registry configuration", move || {
+            let hosts = hosts::find(&config_path, reference.domain())?.into_iter();
+            let endpoints =
+                hosts.map(|host| Endpoint::new(host, &reference, auth.as_ref())).collect::<Result<_, _>>()?;
+            Ok(Self { reference, endpoints })
+        })
+        .await
     }
 
     /// How many hosts there are to get content from.
