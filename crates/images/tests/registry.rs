@@ -202,7 +202,7 @@ async fn a_mirror_serves_by_hosts_toml() {
     assert_eq!(store.pull("plain.invalid/library/app:1", None).await.unwrap().repo_tags.len(), 2);
     write("broken.invalid", "server = 5\n");
     let error = store.pull("broken.invalid/a:1", None).await.unwrap_err();
-    assert!(error.to_string().contains("broken.invalid/hosts.toml: server must be a string"), "{error}");
+    assert!(error.to_string().contains("broken.invalid/hosts.toml: line 1: server must be a string"), "{error}");
     assert_eq!(error.fault(), Fault::Node);
 }
 
