@@ -13,13 +13,60 @@ pub struct Config {
     pub config_path: Vec<PathBuf>,
     /// How many layers are downloaded at once, over all pulls.
     pub max_concurrent_downloads: usize,
+    /// How each of them is downloaded.
+    pub download: Downloads,
     /// What an image may not exceed.
     pub limits: Limits,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { config_path: Vec::new(), max_concurrent_downloads: 6, limits: Limits::default() }
+        Self {
+            config_path: Vec::new(),
+            max_concurrent_downloads: 6,
+            download: Downloads::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How one blob is downloaded, and how much patience there is with its registry. Zeros count as ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Downloads {
+    /// How many connections fetch one large blob.
+    pub connections: usize,
+    /// Blobs of fewer bytes are fetched over one connection.
+    pub parallel_bytes: u64,
+    /// How many bytes of a large blob are asked for at once.
+    pub range_bytes: u64,
+    /// How many bytes of a blob may be in memory, waiting for those before them.
+    pub window_bytes: u64,
+    /// How often a host may fail in a row before the next one is asked.
+    pub retries: u32,
+    /// The time before the first retry; it doubles with each, up to 30 seconds.
+    pub retry_milliseconds: u64,
+    /// The longest time to wait because a registry says so.
+    pub retry_after_seconds: u64,
+    /// A connection is given up when fewer bytes per second than this arrive...
+    pub stall_bytes_per_second: u64,
+    /// ... over so many seconds.
+    pub stall_seconds: u64,
+}
+
+impl Default for Downloads {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            parallel_bytes: 16 << 20,
+            range_bytes: 4 << 20,
+            window_bytes: 16 << 20,
+            retries: 5,
+            retry_milliseconds: 250,
+            retry_after_seconds: 60,
+            stall_bytes_per_second: 1024,
+            stall_seconds: 30,
+        }
     }
 }
 

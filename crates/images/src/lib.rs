@@ -30,7 +30,7 @@ mod snapshot;
 mod store;
 mod view;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Downloads, Limits};
 pub use digest::Digest;
 pub use disk::Usage;
 pub use error::{Error, Fault};

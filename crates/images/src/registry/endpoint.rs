@@ -1,27 +1,39 @@
 //! One host that may have an image: requests, their authorization, redirects and bounds.
 
-use reqwest::{
-    Client, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use tokio::sync::{Mutex, OnceCell};
+
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, WWW_AUTHENTICATE},
+};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    time::timeout,
+};
 
 use super::{
     Auth, Fetched,
+    answer::{self, Trouble, bounded, describe, header},
     auth::{Challenge, Credentials},
+    download::{Again, retrying},
     hosts::{Capability, Host},
     tls::{self, Clients},
 };
 use crate::{
-    Error,
+    Downloads, Error,
     digest::Digest,
-    manifest::{Content, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST},
+    manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST},
     reference::{Reference, Version},
 };
 
 const MAX_REDIRECTS: usize = 10;
-/// Of an error's body, what is worth showing.
-const ERROR_BYTES: u64 = 16 << 10;
 const TOKEN_BYTES: u64 = 1 << 20;
 
 /// What is asked for.
@@ -29,15 +41,6 @@ const TOKEN_BYTES: u64 = 1 << 20;
 pub(super) enum Kind {
     Manifest,
     Blob,
-}
-
-/// Why one host did not serve.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    NotFound(String),
-    Denied(String),
-    Unavailable(String),
-    Broken(String),
 }
 
 /// A host, with what is needed to talk to it about one repository.
@@ -51,17 +54,37 @@ pub(super) struct Endpoint {
     mirrored: Option<String>,
     credentials: Option<Credentials>,
     authorization: Mutex<Option<HeaderValue>>,
+    settings: Arc<Downloads>,
+    /// It has answered something.
+    answered: AtomicBool,
+    /// It was seen not to answer with the range asked for.
+    whole_only: AtomicBool,
 }
 
 impl Endpoint {
     /// Reads the host's certificates.
-    pub fn new(host: Host, reference: &Reference, auth: Option<&Auth>) -> Result<Self, Error> {
+    pub fn new(
+        host: Host,
+        reference: &Reference,
+        auth: Option<&Auth>,
+        settings: Arc<Downloads>,
+    ) -> Result<Self, Error> {
         let clients = tls::clients(&host.tls)?;
         let credentials = auth.and_then(|auth| auth.credentials(host.name(), reference));
         let mirrored = host.mirror.then(|| reference.domain().to_owned());
         let repository = reference.path().to_owned();
-        let (base, authorization) = (OnceCell::new(), Mutex::new(None));
-        Ok(Self { host, clients, base, repository, mirrored, credentials, authorization })
+        Ok(Self {
+            host,
+            clients,
+            base: OnceCell::new(),
+            repository,
+            mirrored,
+            credentials,
+            authorization: Mutex::new(None),
+            settings,
+            answered: AtomicBool::new(false),
+            whole_only: AtomicBool::new(false),
+        })
     }
 
     pub fn host(&self) -> &str {
@@ -72,16 +95,31 @@ impl Endpoint {
         self.host.capabilities.contains(&capability)
     }
 
+    /// Whether a request for a part of a blob is worth while.
+    pub fn does_ranges(&self) -> bool {
+        !self.whole_only.load(Ordering::Relaxed)
+    }
+
+    /// It does not do ranges.
+    pub fn without_ranges(&self) {
+        self.whole_only.store(true, Ordering::Relaxed);
+    }
+
+    /// Fetches a manifest, verified.
     pub async fn manifest(&self, version: &Version, limit: u64) -> Result<Fetched, Trouble> {
+        retrying(&self.settings, || self.try_manifest(version, limit)).await
+    }
+
+    async fn try_manifest(&self, version: &Version, limit: u64) -> Result<Fetched, Trouble> {
         let name = match version {
             Version::Tag(tag) => tag.clone(),
             Version::Digest(digest) => digest.to_string(),
         };
-        let response = self.get(Kind::Manifest, &name).await?;
+        let response = self.get(Kind::Manifest, &name, None).await?;
         let promised = header(response.headers(), "docker-content-digest");
         let content_type = header(response.headers(), CONTENT_TYPE.as_str())
             .map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
-        let bytes = bounded(response, limit, "manifest").await?;
+        let bytes = bounded(&self.settings, response, limit, "manifest").await?;
         let digest = Digest::of(&bytes);
         let expected = match version {
             Version::Digest(digest) => Some(*digest),
@@ -95,35 +133,24 @@ impl Endpoint {
         }
     }
 
-    pub async fn blob(&self, content: &Content, limit: u64) -> Result<Vec<u8>, Trouble> {
-        let Content { digest, size } = content;
-        if *size > limit {
-            return Err(Trouble::Broken(format!("blob {digest}: {size} bytes are more than the limit of {limit}")));
-        }
-        let response = self.get(Kind::Blob, &digest.to_string()).await?;
-        let bytes = bounded(response, *size, "blob").await?;
-        let got = Digest::of(&bytes);
-        if bytes.len() as u64 != *size || got != *digest {
-            let got = format!("{} bytes with digest {got}", bytes.len());
-            return Err(Trouble::Broken(format!("blob {digest}: got {got}, want {size} bytes")));
-        }
-        Ok(bytes)
-    }
-
-    /// Gets something of the repository, authorized as the host asks.
-    pub async fn get(&self, kind: Kind, name: &str) -> Result<Response, Trouble> {
+    /// Gets something of the repository, or the bytes of a part of it, authorized as the host asks. Who asks for a part
+    /// sees from the answer whether it is one.
+    pub async fn get(&self, kind: Kind, name: &str, range: Option<&Range<u64>>) -> Result<Response, Trouble> {
         let url = self.url(kind, name).await?;
         let mut authorization = self.authorization.lock().await.clone();
         let mut refused = false;
         loop {
-            let response = self.follow(kind, url.clone(), authorization.as_ref()).await?;
+            let response = self.follow(kind, url.clone(), range, authorization.as_ref()).await?;
             match response.status() {
                 StatusCode::OK => return Ok(response),
+                StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if range.is_some() => {
+                    return Ok(response);
+                }
                 StatusCode::UNAUTHORIZED if !refused => {
                     refused = true;
                     authorization = Some(self.authorize(response, authorization).await?);
                 }
-                status => return Err(refusal(status, kind, name, response).await),
+                _ => return Err(answer::refusal(&self.settings, kind, name, response).await),
             }
         }
     }
@@ -145,9 +172,10 @@ impl Endpoint {
         let plain = self.host.base.clone();
         let Some(rest) = plain.strip_prefix("http://").filter(|_| self.host.may_speak_tls()) else { return plain };
         let secure = format!("https://{rest}");
-        match self.clients.own.get(format!("{secure}/")).send().await {
-            Err(error) if !tls::is_refusal(&error) => plain,
-            _ => secure,
+        match timeout(self.patience(), self.clients.own.get(format!("{secure}/")).send()).await {
+            Err(_) => plain,
+            Ok(Err(error)) if !tls::is_refusal(&error) => plain,
+            Ok(_) => secure,
         }
     }
 
@@ -163,7 +191,13 @@ impl Endpoint {
 
     /// Sends a request and follows redirects. Only the host itself sees what is meant for it: authorization and the
     /// configured headers do not go elsewhere, and nothing leaves TLS once it was used.
-    async fn follow(&self, kind: Kind, start: Url, authorization: Option<&HeaderValue>) -> Result<Response, Trouble> {
+    async fn follow(
+        &self,
+        kind: Kind,
+        start: Url,
+        range: Option<&Range<u64>>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Trouble> {
         let mut url = start.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.client(&url).get(url.clone());
@@ -172,19 +206,46 @@ impl Endpoint {
                     .iter()
                     .fold(request, |request, media_type| request.header(ACCEPT, *media_type));
             }
+            if let Some(Range { start, end }) = range {
+                request = request.header(RANGE, format!("bytes={start}-{}", end.saturating_sub(1)));
+            }
             if url.origin() == start.origin() {
                 request = request.headers(self.host.headers.clone());
                 if let Some(authorization) = authorization {
                     request = request.header(AUTHORIZATION, authorization);
                 }
             }
-            let response = request.send().await.map_err(|error| Trouble::Unavailable(describe(&error)))?;
+            let response = self.send(request).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
             url = redirected(&url, &response)?;
         }
         Err(Trouble::Broken(format!("more than {MAX_REDIRECTS} redirects from {start}")))
+    }
+
+    /// Sends a request and waits for the head of its answer, besides the time to connect as long as a stall may last.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Trouble> {
+        let silent = |why: String| {
+            // Who never answered is away; asking others is faster.
+            let again = if self.answered.load(Ordering::Relaxed) { Again::Soon } else { Again::Never };
+            Trouble::Unavailable(why, again)
+        };
+        match timeout(self.patience(), request.send()).await {
+            Ok(Ok(response)) => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(response)
+            }
+            Ok(Err(error)) if error.is_connect() => Err(silent(describe(&error))),
+            Ok(Err(error)) => Err(Trouble::Unavailable(describe(&error), Again::Soon)),
+            Err(_) => Err(silent(format!("no answer in {} seconds", self.patience().as_secs()))),
+        }
+    }
+
+    /// How long to wait for the head of an answer.
+    fn patience(&self) -> Duration {
+        let stall = Duration::from_secs(self.settings.stall_seconds.max(1));
+        self.host.tls.time_to_connect().saturating_add(stall)
     }
 
     /// Answers a challenge, once for all requests of the session.
@@ -201,7 +262,9 @@ impl Endpoint {
             (Some(Challenge::Bearer { .. }), Some(Credentials::RegistryToken(token))) => format!("Bearer {token}"),
             (Some(Challenge::Bearer { realm, service, scope }), credentials) => {
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.repository));
-                self.token(&realm, service.as_deref(), &scope, credentials.as_ref()).await?
+                let token = || self.token(&realm, service.as_deref(), &scope, credentials.as_ref());
+                // The request that it is for need not try all this again.
+                retrying(&self.settings, token).await.map_err(Trouble::once)?
             }
             _ => return Err(refused()),
         }
@@ -244,14 +307,14 @@ impl Endpoint {
                 }
             }
         };
-        let response = request
-            .send()
-            .await
-            .map_err(|error| Trouble::Unavailable(format!("token service {realm}: {}", describe(&error))))?;
+        let response = self.send(request).await.map_err(|trouble| match trouble {
+            Trouble::Unavailable(why, again) => Trouble::Unavailable(format!("token service {realm}: {why}"), again),
+            other => other,
+        })?;
         if response.status() != StatusCode::OK {
-            return Err(token_refusal(&realm, response).await);
+            return Err(answer::token_refusal(&self.settings, &realm, response).await);
         }
-        let bytes = bounded(response, TOKEN_BYTES, "token").await?;
+        let bytes = bounded(&self.settings, response, TOKEN_BYTES, "token").await?;
         super::auth::token(&bytes).map_err(|why| Trouble::Broken(format!("token service {realm}: {why}")))
     }
 }
@@ -264,79 +327,4 @@ fn redirected(from: &Url, response: &Response) -> Result<Url, Trouble> {
         (_, "https") | ("http", "http") => Ok(url),
         _ => Err(broken(&format!("to {} would leave TLS", url.scheme()))),
     }
-}
-
-async fn refusal(status: StatusCode, kind: Kind, name: &str, response: Response) -> Trouble {
-    let detail = error_text(response).await;
-    let answer = format!("{status} for {} {name}{detail}", if kind == Kind::Manifest { "manifest" } else { "blob" });
-    match status {
-        StatusCode::NOT_FOUND => Trouble::NotFound(answer),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Trouble::Denied(answer),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Trouble::Unavailable(answer),
-        status if status.is_server_error() => Trouble::Unavailable(answer),
-        _ => Trouble::Broken(answer),
-    }
-}
-
-async fn token_refusal(realm: &Url, response: Response) -> Trouble {
-    let status = response.status();
-    let answer = format!("token service {realm}: {status}{}", error_text(response).await);
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return Trouble::Unavailable(answer);
-    }
-    Trouble::Denied(answer)
-}
-
-/// What the registry says about its refusal, on one line.
-async fn error_text(response: Response) -> String {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        errors: Vec<Item>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Item {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let Ok(bytes) = bounded(response, ERROR_BYTES, "error").await else { return String::new() };
-    let Ok(body) = serde_json::from_slice::<Body>(&bytes) else { return String::new() };
-    let items = body.errors.iter().map(|item| format!(": {} {}", item.code, item.message));
-    items.take(3).collect::<String>().chars().filter(|character| !character.is_control()).take(500).collect()
-}
-
-/// Reads a body that must not be longer than `limit` bytes.
-async fn bounded(mut response: Response, limit: u64, what: &str) -> Result<Vec<u8>, Trouble> {
-    let too_long = || Trouble::Broken(format!("{what}: more than {limit} bytes"));
-    if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_long());
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Trouble::Unavailable(describe(&error)))? {
-        if (bytes.len() + chunk.len()) as u64 > limit {
-            return Err(too_long());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
-}
-
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
-}
-
-/// An error with its causes: reqwest's own text ends before the interesting part.
-pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -1,18 +1,23 @@
 //! The registry client (OCI distribution specification 1.1, pull side), through the hosts that `hosts.toml` names.
 
+mod answer;
 mod auth;
+mod download;
 mod endpoint;
 mod hosts;
 mod tls;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
+use answer::Trouble;
 pub use auth::Auth;
-use endpoint::{Endpoint, Kind, Trouble};
+pub(crate) use download::Download;
+use download::Sources;
+use endpoint::Endpoint;
 use hosts::Capability;
 
 use crate::{
-    Error, Limits,
+    Downloads, Error, Limits,
     digest::Digest,
     error::blocking,
     manifest::Content,
@@ -26,40 +31,34 @@ pub(crate) struct Fetched {
     pub content_type: Option<String>,
 }
 
-/// A blob as it comes.
-pub(crate) struct Download {
-    response: reqwest::Response,
-    reference: String,
-    host: String,
-}
-
-impl Download {
-    /// The next bytes, nothing at the end.
-    pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Error> {
-        self.response.chunk().await.map_err(|error| Error::Unavailable {
-            reference: self.reference.clone(),
-            host: self.host.clone(),
-            why: endpoint::describe(&error),
-        })
-    }
-}
-
 /// One image's conversation with the hosts that may have it, in the order in which to ask them.
 pub(crate) struct Session {
     reference: Reference,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<Arc<Endpoint>>,
+    settings: Arc<Downloads>,
 }
 
 impl Session {
     /// Finds the hosts for a reference.
-    pub async fn open(config_path: Vec<PathBuf>, reference: Reference, auth: Option<Auth>) -> Result<Self, Error> {
+    pub async fn open(
+        config_path: Vec<PathBuf>,
+        settings: Downloads,
+        reference: Reference,
+        auth: Option<Auth>,
+    ) -> Result<Self, Error> {
+        let settings = Arc::new(settings);
         blocking("read the registry configuration", move || {
             let hosts = hosts::find(&config_path, reference.domain())?.into_iter();
-            let endpoints =
-                hosts.map(|host| Endpoint::new(host, &reference, auth.as_ref())).collect::<Result<_, _>>()?;
-            Ok(Self { reference, endpoints })
+            let endpoint = |host| Endpoint::new(host, &reference, auth.as_ref(), settings.clone()).map(Arc::new);
+            let endpoints = hosts.map(endpoint).collect::<Result<_, _>>()?;
+            Ok(Self { reference, endpoints, settings })
         })
         .await
+    }
+
+    /// The registry that is meant.
+    pub fn registry(&self) -> &str {
+        self.reference.domain()
     }
 
     /// How many hosts there are to get content from.
@@ -88,25 +87,34 @@ impl Session {
     /// Fetches a small blob, verified, from the first host that has it.
     pub async fn blob(&self, content: &Content, limit: u64) -> Result<Vec<u8>, Error> {
         let mut last = self.no_host();
-        for endpoint in self.endpoints(Capability::Pull) {
-            match endpoint.blob(content, limit).await {
+        for source in 0..self.sources() {
+            let mut download = self.download(source, content)?;
+            if content.size > limit {
+                let (digest, size) = (content.digest, content.size);
+                return Err(download.wrong(format!("blob {digest}: {size} bytes are more than the limit of {limit}")));
+            }
+            match small(&mut download, content).await? {
                 Ok(blob) => return Ok(blob),
-                Err(trouble) => last = self.error(endpoint, trouble),
+                // Another host may have the right content. Whether one has any was found out already.
+                Err(wrong) => last = wrong,
             }
             tracing::debug!(error = %last, "host failed");
         }
         Err(last)
     }
 
-    /// Starts to fetch a blob from the `source`th host. Who reads it verifies it.
-    pub async fn download(&self, source: usize, content: &Content) -> Result<Download, Error> {
-        let endpoint = self.endpoints(Capability::Pull).nth(source).ok_or_else(|| self.no_host())?;
-        let response = endpoint.get(Kind::Blob, &content.digest.to_string()).await;
-        let response = response.map_err(|trouble| self.error(endpoint, trouble))?;
-        Ok(Download { response, reference: self.reference.to_string(), host: endpoint.host().to_owned() })
+    /// Starts to fetch a blob from the `source`th host, and from those after it what that does not give. Who reads it
+    /// verifies it.
+    pub fn download(&self, source: usize, content: &Content) -> Result<Download, Error> {
+        let endpoints: Vec<_> = self.endpoints(Capability::Pull).skip(source).cloned().collect();
+        if endpoints.is_empty() {
+            return Err(self.no_host());
+        }
+        let (reference, settings) = (self.reference.to_string(), self.settings.clone());
+        Ok(Download::new(Sources::new(reference, *content, endpoints, settings)))
     }
 
-    fn endpoints(&self, capability: Capability) -> impl Iterator<Item = &Endpoint> {
+    fn endpoints(&self, capability: Capability) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.endpoints.iter().filter(move |endpoint| endpoint.can(capability))
     }
 
@@ -116,12 +124,35 @@ impl Session {
     }
 
     fn error(&self, endpoint: &Endpoint, trouble: Trouble) -> Error {
-        let (reference, host) = (self.reference.to_string(), endpoint.host().to_owned());
-        match trouble {
-            Trouble::NotFound(answer) => Error::NotInRegistry { reference, host, answer },
-            Trouble::Denied(answer) => Error::Denied { reference, host, answer },
-            Trouble::Unavailable(why) => Error::Unavailable { reference, host, why },
-            Trouble::Broken(why) => Error::Registry { reference, host, why },
+        error(&self.reference.to_string(), endpoint.host(), trouble)
+    }
+}
+
+/// What a host's failure means for the image.
+fn error(reference: &str, host: &str, trouble: Trouble) -> Error {
+    let (reference, host) = (reference.to_owned(), host.to_owned());
+    match trouble {
+        Trouble::NotFound(answer) => Error::NotInRegistry { reference, host, answer },
+        Trouble::Denied(answer) => Error::Denied { reference, host, answer },
+        Trouble::Unavailable(why, _) => Error::Unavailable { reference, host, why },
+        Trouble::Broken(why) => Error::Registry { reference, host, why },
+    }
+}
+
+/// A whole blob, or how it is another than the one described.
+async fn small(download: &mut Download, content: &Content) -> Result<Result<Vec<u8>, Error>, Error> {
+    let Content { digest, size } = content;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > *size {
+            break;
         }
     }
+    let got = Digest::of(&bytes);
+    if bytes.len() as u64 == *size && got == *digest {
+        return Ok(Ok(bytes));
+    }
+    let got = format!("{} bytes with digest {got}", bytes.len());
+    Ok(Err(download.wrong(format!("blob {digest}: got {got}, want {size} bytes"))))
 }

@@ -23,8 +23,8 @@ use verify::Nothing;
 use crate::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two pieces of a body: a slow registry is fine, a silent one is not.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is not in use does not stay for long after its pull.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A client's certificate and its key, as PEM files; without the second the key is in the same file.
 pub(crate) type KeyPair = (PathBuf, Option<PathBuf>);
@@ -68,6 +68,11 @@ impl Tls {
         !self.ca.is_empty() || !self.client.is_empty() || self.skip_verify
     }
 
+    /// How long to try to connect.
+    pub fn time_to_connect(&self) -> Duration {
+        self.dial_timeout.unwrap_or(CONNECT_TIMEOUT)
+    }
+
     /// What holds for other hosts, to which this one redirects or where its tokens are: they must prove who they are, and
     /// do not learn who we are.
     fn elsewhere(&self) -> Self {
@@ -107,15 +112,16 @@ fn build(tls: &Tls) -> Result<Client, Error> {
     let failed = |why: String| Error::Task { operation: "set up the HTTP client", why };
     let mut builder = Client::builder()
         .user_agent(concat!("corten/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(tls.dial_timeout.unwrap_or(CONNECT_TIMEOUT))
-        .read_timeout(STALL_TIMEOUT)
+        .connect_timeout(tls.time_to_connect())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        // With HTTP/2 all ranges of a blob would share one connection.
+        .http1_only()
         .redirect(redirect::Policy::none())
         .tls_backend_preconfigured(config(tls)?);
     if let Some(proxy) = &tls.proxy {
-        builder =
-            builder.proxy(Proxy::all(proxy.0.clone()).map_err(|error| failed(super::endpoint::describe(&error)))?);
+        builder = builder.proxy(Proxy::all(proxy.0.clone()).map_err(|error| failed(super::answer::describe(&error)))?);
     }
-    builder.build().map_err(|error| failed(super::endpoint::describe(&error)))
+    builder.build().map_err(|error| failed(super::answer::describe(&error)))
 }
 
 fn config(tls: &Tls) -> Result<ClientConfig, Error> {
@@ -133,7 +139,7 @@ fn config(tls: &Tls) -> Result<ClientConfig, Error> {
     } else {
         builder.with_client_cert_resolver(Arc::new(certificates(&tls.client, &provider)?))
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 

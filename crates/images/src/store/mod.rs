@@ -294,6 +294,10 @@ impl Inner {
         self.syncer.sync(self.root.clone()).await?;
         let (turn, inner) = (self.turn().await, self.clone());
         blocking("commit a layer", move || {
+            // It may have come from another registry in the meantime.
+            if inner.state().layers.contains_key(&unpacked.diff_id) {
+                return Ok(());
+            }
             let directory = inner.next_directory.fetch_add(1, Ordering::Relaxed);
             let path = inner.layer_path(directory);
             workspace.keep(&path)?;

@@ -21,8 +21,8 @@ use crate::{
     registry::{Download, Fetched, Session},
 };
 
-/// Chunks in flight between the network and the disk, each a few KiB to a few tens of KiB.
-const CHUNKS: usize = 64;
+/// Chunks in flight between the network and the disk, each up to 128 KiB.
+const CHUNKS: usize = 8;
 /// An index may lead to another index, but not forever.
 const INDEX_DEPTH: usize = 3;
 
@@ -75,7 +75,9 @@ impl Drop for Hold {
 impl Inner {
     /// Pulls an image and names it.
     pub async fn pull(self: Arc<Self>, reference: Reference, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
-        let session = Session::open(self.config.config_path.clone(), reference.clone(), auth).await?;
+        let session =
+            Session::open(self.config.config_path.clone(), self.config.download.clone(), reference.clone(), auth)
+                .await?;
         let source = Arc::new(Source::Registry(session));
         let name = reference.to_string();
         let top = source.manifest(reference.version(), &self, &name).await?;
@@ -194,7 +196,7 @@ impl Inner {
         diff_id: Digest,
         shown: &str,
     ) -> Result<(), Error> {
-        let lock = self.state().unpacking(diff_id);
+        let lock = self.state().unpacking(source.registry(), diff_id);
         let _mine = lock.lock().await;
         if self.state().layers.contains_key(&diff_id) {
             return Ok(());
@@ -205,7 +207,8 @@ impl Inner {
         self.commit_layer(workspace, unpacked).await
     }
 
-    /// Tries one host after the other. What is wrong with the content is worth more to know than who else is away.
+    /// Where the content is wrong, the next host may have the right one. A download asks all hosts that are left itself, so
+    /// its other failures are final; what is wrong with the content is worth more to know than who else is away.
     async fn unpack_from_any(
         self: &Arc<Self>,
         source: &Source,
@@ -216,11 +219,11 @@ impl Inner {
         let mut told: Option<Error> = None;
         for attempt in 0..source.count() {
             match self.unpack(source, attempt, content, diff_id, shown).await {
-                Err(error) if error.fault() != Fault::Node => {
-                    tracing::debug!(%error, "host failed");
-                    let keep = told.as_ref().is_some_and(|told| matches!(told, Error::Layer { .. }));
-                    told = if keep { told } else { Some(error) };
+                Err(error @ Error::Layer { .. }) if error.fault() != Fault::Node => {
+                    tracing::debug!(%error, "wrong content");
+                    told.get_or_insert(error);
                 }
+                Err(error) if error.fault() != Fault::Node => return Err(told.unwrap_or(error)),
                 result => return result,
             }
         }
@@ -366,6 +369,14 @@ impl Source {
         }
     }
 
+    /// The registry it comes from, if any.
+    fn registry(&self) -> &str {
+        match self {
+            Self::Registry(session) => session.registry(),
+            Self::Archive(_) => "",
+        }
+    }
+
     /// How many places a blob can be read from.
     fn count(&self) -> usize {
         match self {
@@ -376,7 +387,7 @@ impl Source {
 
     async fn open(&self, attempt: usize, content: &Content) -> Result<Stream, Error> {
         match self {
-            Self::Registry(session) => session.download(attempt, content).await.map(Stream::Http),
+            Self::Registry(session) => session.download(attempt, content).map(Stream::Http),
             Self::Archive(layout) => layout.open(content).await.map(Stream::File),
         }
     }

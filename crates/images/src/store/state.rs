@@ -23,8 +23,9 @@ pub(super) struct State {
     pub snapshots: BTreeMap<String, SnapshotRecord>,
     /// Layers that a pull counts on.
     pub held: HashMap<Digest, usize>,
-    /// Who unpacks a layer has its lock; others wait for it and then find the layer.
-    unpacking: HashMap<Digest, Weak<tokio::sync::Mutex<()>>>,
+    /// Who unpacks a layer from a registry has its lock; others wait for it and then find the layer. Nobody waits for
+    /// another registry, which may be slow on purpose.
+    unpacking: HashMap<(String, Digest), Weak<tokio::sync::Mutex<()>>>,
 }
 
 impl State {
@@ -206,14 +207,15 @@ impl State {
         usage
     }
 
-    /// The lock of whoever unpacks this layer.
-    pub fn unpacking(&mut self, layer: Digest) -> Arc<tokio::sync::Mutex<()>> {
+    /// The lock of whoever unpacks this layer from a registry.
+    pub fn unpacking(&mut self, registry: &str, layer: Digest) -> Arc<tokio::sync::Mutex<()>> {
         self.unpacking.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = self.unpacking.get(&layer).and_then(Weak::upgrade) {
+        let key = (registry.to_owned(), layer);
+        if let Some(lock) = self.unpacking.get(&key).and_then(Weak::upgrade) {
             return lock;
         }
         let lock = Arc::default();
-        self.unpacking.insert(layer, Arc::downgrade(&lock));
+        self.unpacking.insert(key, Arc::downgrade(&lock));
         lock
     }
 }

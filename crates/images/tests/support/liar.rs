@@ -2,12 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
 /// A request as the server saw it.
@@ -20,6 +25,14 @@ pub struct Seen {
     pub headers: HashMap<String, String>,
 }
 
+impl Seen {
+    /// The bytes asked for, the last one included.
+    pub fn range(&self) -> Option<(usize, usize)> {
+        let (first, last) = self.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse().unwrap(), last.parse().unwrap()))
+    }
+}
+
 /// What to answer.
 pub struct Answer {
     pub status: u16,
@@ -27,11 +40,36 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Close after so many bytes of the body.
     pub cut: Option<usize>,
+    /// Then say nothing more and wait for the client to go, or for this to be true and send the rest.
+    pub hang: Option<watch::Receiver<bool>>,
+    /// Send so many bytes at a time, with pauses.
+    pub trickle: Option<(usize, Duration)>,
 }
 
 impl Answer {
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.into(), cut: None }
+        Self { status: 200, headers: Vec::new(), body: body.into(), cut: None, hang: None, trickle: None }
+    }
+
+    /// What an honest server answers that does ranges.
+    pub fn of(blob: &[u8], seen: &Seen) -> Self {
+        let Some((first, last)) = seen.range() else { return Self::ok(blob) };
+        if first >= blob.len() {
+            return Self::status(416);
+        }
+        let last = last.min(blob.len() - 1);
+        Self { status: 206, ..Self::ok(&blob[first..=last]) }
+            .header("content-range", &format!("bytes {first}-{last}/{}", blob.len()))
+    }
+
+    /// Closes after so many bytes of the body.
+    pub fn cut(self, cut: usize) -> Self {
+        Self { cut: Some(cut.min(self.body.len())), ..self }
+    }
+
+    /// Says nothing more after so many bytes of the body, until it may.
+    pub fn hang(self, after: usize, until: watch::Receiver<bool>) -> Self {
+        Self { hang: Some(until), ..self.cut(after) }
     }
 
     pub fn status(status: u16) -> Self {
@@ -48,6 +86,7 @@ impl Answer {
 pub struct Liar {
     pub address: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    open: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -56,14 +95,19 @@ impl Liar {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
-        let (log, answer) = (seen.clone(), Arc::new(answer));
+        let open = Arc::<AtomicUsize>::default();
+        let (log, answer, count) = (seen.clone(), Arc::new(answer), open.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (log, answer) = (log.clone(), answer.clone());
-                tokio::spawn(async move { serve(stream, &log, &*answer).await });
+                let (log, answer, count) = (log.clone(), answer.clone(), count.clone());
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    serve(stream, &log, &*answer).await;
+                    count.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, open, task }
     }
 
     /// Serves an image, and what `lie` answers instead.
@@ -84,7 +128,7 @@ impl Liar {
                 return Answer::ok(manifest.clone()).header("content-type", form.manifest());
             }
             match blobs.get(path.rsplit('/').next().unwrap()) {
-                Some(blob) => Answer::ok(blob.clone()),
+                Some(blob) => Answer::of(blob, seen),
                 None => Answer::status(404),
             }
         })
@@ -93,6 +137,16 @@ impl Liar {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// The requests with this in their path.
+    pub fn asked(&self, part: &str) -> Vec<Seen> {
+        self.seen().into_iter().filter(|seen| seen.path.contains(part)).collect()
     }
 
     /// How many requests had this in their path.
@@ -120,10 +174,26 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Seen>>, answer: &(dyn Fn(&
     }
     let seen = Seen { method, path, headers };
     log.lock().unwrap().push(seen.clone());
-    let Answer { status, headers, body, cut } = answer(&seen);
+    let Answer { status, headers, body, cut, hang, trickle } = answer(&seen);
     let mut head = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let _ = writer.write_all(format!("{head}\r\n").as_bytes()).await;
-    let _ = writer.write_all(&body[..cut.unwrap_or(body.len())]).await;
+    let (now, later) = body.split_at(cut.unwrap_or(body.len()));
+    let (size, pause) = trickle.unwrap_or((usize::MAX, Duration::ZERO));
+    for piece in now.chunks(size) {
+        if writer.write_all(piece).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    if let Some(mut until) = hang {
+        let mut rest = lines.into_inner();
+        let mut byte = [0];
+        tokio::select! {
+            _ = rest.read(&mut byte) => return,
+            released = until.wait_for(|released| *released) => if released.is_err() { return },
+        }
+        let _ = writer.write_all(later).await;
+    }
     let _ = writer.shutdown().await;
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use build::{Built, Form};
-use corten_images::{Config, Digest, Store};
+use corten_images::{Config, Digest, Downloads, Store};
 
 /// A real registry on a free loopback port, with an empty store of its own; it ends with the value.
 pub struct Registry {
@@ -132,7 +132,13 @@ fn listening(process: &mut Child) -> String {
 /// bcrypt, cost 4, of "secret".
 const BCRYPT_SECRET: &str = "$2b$04$HSho7ZHMSNUGIPH3cYYu.utRSuSuu7uuUmlXTjOctgxadS7gk95vW";
 
+/// The defaults, in a hurry.
+pub fn config() -> Config {
+    let download = Downloads { retry_milliseconds: 1, ..Downloads::default() };
+    Config { download, ..Config::default() }
+}
+
 /// An empty store in a directory of its own.
 pub async fn store(root: &Path) -> Store {
-    Store::open(root, Config::default()).await.unwrap()
+    Store::open(root, config()).await.unwrap()
 }
