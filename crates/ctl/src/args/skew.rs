@@ -103,4 +103,7 @@ pub struct Mutate {
     /// Only every so many of them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub every: u16,
+    /// Leave out so many at the beginning; with --every, to share them among several runtimes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub from: u16,
 }

@@ -14,7 +14,7 @@ mod schema;
 mod stage;
 
 pub use self::{
-    catalog::{Fault, Mutation, catalog},
+    catalog::{Fault, Kind, Mutation, catalog},
     change::Change,
-    run::{End, Error, Finished, Options, Report, run},
+    run::{Counts, End, Error, Finished, Options, Report, run},
 };

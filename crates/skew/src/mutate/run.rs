@@ -1,6 +1,12 @@
 //! Running the checks against a runtime with a fault, one fault after the other.
 
-use std::{collections::BTreeMap, fmt, io, path::Path, sync::PoisonError, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    path::Path,
+    sync::PoisonError,
+    time::Duration,
+};
 
 use corten_cri::client;
 use corten_validate::{
@@ -10,7 +16,7 @@ use corten_validate::{
 use tokio::sync::oneshot;
 
 use super::{
-    catalog::{Mutation, catalog},
+    catalog::{Kind, Mutation, catalog},
     change::Change,
     clean::Clean,
     stage::{Mutate, Note},
@@ -22,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long one check may take.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How many checks are tried before all others.
+const PREFERRED: usize = 2;
 
 /// The checks that are only run on what all others have not noticed: they take long.
 const LAST: &str = "random/";
@@ -35,6 +44,8 @@ pub struct Options {
     pub only: String,
     /// Every so many mutations, one is run; 1 for all.
     pub every: usize,
+    /// How many of them are left out at the beginning: with `every`, to share them among several runtimes.
+    pub from: usize,
 }
 
 /// Why it cannot be told how strong the checks are.
@@ -63,11 +74,13 @@ pub enum Error {
 /// How a mutation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// This check noticed it.
+    /// This check noticed it: with it the check failed, without it the same check passed right afterwards.
     Caught(String),
+    /// This check failed with it, and without it too: that says nothing, and no other check failed.
+    Doubtful(String),
     /// No check noticed it.
     Survived,
-    /// It never changed anything.
+    /// It never changed anything: no answer was one that it is about.
     NotApplied,
 }
 
@@ -84,9 +97,36 @@ impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.end {
             End::Caught(by) => write!(f, "caught       {} ({by})", self.mutation),
+            End::Doubtful(by) => write!(f, "DOUBTFUL     {} ({by}: fails without it too)", self.mutation),
             End::Survived => write!(f, "SURVIVED     {}", self.mutation),
             End::NotApplied => write!(f, "not applied  {}", self.mutation),
         }
+    }
+}
+
+/// How many mutations ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Noticed.
+    pub caught: usize,
+    /// Applied and not noticed, those included of which it cannot be told.
+    pub survived: usize,
+    /// Never applied: neither of the two.
+    pub not_applied: usize,
+}
+
+/// How many of a hundred mutations that were applied the checks have to notice.
+const ENOUGH: usize = 95;
+
+impl Counts {
+    /// How many changed something.
+    pub fn applied(&self) -> usize {
+        self.caught + self.survived
+    }
+
+    /// Whether at least 95 of 100 were caught; of none it cannot be said.
+    pub fn is_enough(&self) -> Option<bool> {
+        (self.applied() > 0).then(|| self.caught * 100 >= self.applied() * ENOUGH)
     }
 }
 
@@ -98,19 +138,39 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many were caught, how many survived, and how many changed nothing.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |wanted: fn(&End) -> bool| self.finished.iter().filter(|one| wanted(&one.end)).count();
-        (
-            count(|end| matches!(end, End::Caught(_))),
-            count(|end| *end == End::Survived),
-            count(|end| *end == End::NotApplied),
-        )
+    /// How many ended how.
+    pub fn counts(&self) -> Counts {
+        counts(self.finished.iter())
+    }
+
+    /// The same by the kind of the fault.
+    pub fn by_kind(&self) -> Vec<(Kind, Counts)> {
+        let of = |kind| counts(self.finished.iter().filter(|one| one.mutation.fault.kind() == kind));
+        Kind::ALL.into_iter().map(|kind| (kind, of(kind))).collect()
+    }
+
+    /// The RPCs of which an answer was made wrong.
+    pub fn rpcs(&self) -> BTreeSet<&str> {
+        let applied = self.finished.iter().filter(|one| one.end != End::NotApplied);
+        applied.map(|one| one.mutation.rpc.as_str()).collect()
     }
 }
 
-/// Runs the checks once without a fault, and then those that use the RPC of each mutation with it, until one fails. `each` is told every
-/// end as it comes.
+fn counts<'a>(finished: impl Iterator<Item = &'a Finished>) -> Counts {
+    let mut counts = Counts::default();
+    for one in finished {
+        match one.end {
+            End::Caught(_) => counts.caught += 1,
+            End::Survived | End::Doubtful(_) => counts.survived += 1,
+            End::NotApplied => counts.not_applied += 1,
+        }
+    }
+    counts
+}
+
+/// Runs the checks once without a fault, and then those that use the RPC of each mutation with it, until one fails. A check that fails is run
+/// again without the mutation, through the same kind of proxy: only if it passes then, the mutation is caught. `each` is told every end as it
+/// comes.
 ///
 /// # Errors
 /// [`Error`]: it cannot be told.
@@ -118,32 +178,28 @@ pub async fn run(options: &Options, mut each: impl FnMut(&Finished)) -> Result<R
     let channel = client::connect(&options.endpoint).await?;
     let clean = Clean::new(client::runtime(channel.clone()), client::images(channel)).await?;
     let directory = tempfile::tempdir()?;
-    let suite = Suite { endpoint: options.endpoint.clone(), directory: directory.path() };
+    let suite = Suite { endpoint: options.endpoint.clone(), directory: directory.path(), clean: &clean };
 
     let note = Note::default();
     let seen = note.seen();
     let baseline = suite.checks(note, Vec::new()).await??;
     clean.clean().await?;
     if let Some(failed) = failed(&baseline) {
-        return Err(Error::Failing(failed));
+        return Err(Error::Failing(failed.to_string()));
     }
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let has = |rpc: &str, path: &[u32], change| match seen.get(rpc).and_then(|paths| paths.get(path)) {
         Some(set) => *set || change == Change::Changed,
         None => false,
     };
-    let users = users(&baseline);
+    let mut users = users(&baseline);
     let mutations = catalog(has).into_iter().filter(|mutation| mutation.name.contains(&options.only));
     let mut report = Report::default();
-    for mutation in mutations.step_by(options.every.max(1)) {
-        let (first, last): (Vec<String>, Vec<String>) =
-            users.get(&mutation.rpc).cloned().unwrap_or_default().into_iter().partition(|name| !name.starts_with(LAST));
-        let mut end = End::NotApplied;
-        for names in [first, last] {
-            if !matches!(end, End::Caught(_)) && !names.is_empty() {
-                end = suite.mutated(&mutation, names).await?.max_with(end);
-                clean.clean().await?;
-            }
+    for mutation in mutations.skip(options.from).step_by(options.every.max(1)) {
+        let users = users.entry(mutation.rpc.clone()).or_default();
+        let end = suite.end(&mutation, users).await?;
+        if let End::Caught(by) = &end {
+            prefer(users, by);
         }
         let finished = Finished { mutation, end };
         each(&finished);
@@ -152,11 +208,19 @@ pub async fn run(options: &Options, mut each: impl FnMut(&Finished)) -> Result<R
     Ok(report)
 }
 
-impl End {
-    /// Of two runs what says more.
-    fn max_with(self, other: Self) -> Self {
-        if self == Self::NotApplied { other } else { self }
+/// Puts the check that has noticed a fault of an RPC first: it is likely to notice the next.
+fn prefer(users: &mut Vec<String>, by: &str) {
+    if let Some(place) = users.iter().position(|name| name == by) {
+        let name = users.remove(place);
+        users.insert(0, name);
     }
+}
+
+/// The checks to run one group after the other: the two that are preferred, all others, and those that take long.
+fn groups(users: &[String]) -> [Vec<String>; 3] {
+    let (late, early): (Vec<String>, Vec<String>) = users.iter().cloned().partition(|name| name.starts_with(LAST));
+    let (first, others) = early.split_at(early.len().min(PREFERRED));
+    [first.to_vec(), others.to_vec(), late]
 }
 
 /// The names of the checks that call each RPC.
@@ -170,17 +234,43 @@ fn users(baseline: &report::Report) -> BTreeMap<String, Vec<String>> {
     users
 }
 
+/// What a run has to complain of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failed {
+    /// A check.
+    Check {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Something could not be removed.
+    Left(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Check { name, why } => write!(f, "{name}: {why}"),
+            Self::Left(what) => write!(f, "something is left: {what}"),
+        }
+    }
+}
+
 /// The first check that failed.
-fn failed(report: &report::Report) -> Option<String> {
-    let failed = report.checks.iter().find(|check| matches!(check.outcome, Outcome::Failed(_)));
-    let failed = failed.map(|check| format!("{}: {:?}", check.name, check.outcome));
-    failed.or_else(|| report.leftover.as_ref().map(|left| format!("something is left: {left}")))
+fn failed(report: &report::Report) -> Option<Failed> {
+    let failed = report.checks.iter().find_map(|check| match &check.outcome {
+        Outcome::Failed(failure) => Some(Failed::Check { name: check.name.to_owned(), why: failure.to_string() }),
+        _ => None,
+    });
+    failed.or_else(|| report.leftover.clone().map(Failed::Left))
 }
 
 /// The checks, run through a proxy.
 struct Suite<'a> {
     endpoint: String,
     directory: &'a Path,
+    clean: &'a Clean,
 }
 
 impl Suite<'_> {
@@ -213,16 +303,111 @@ impl Suite<'_> {
         Ok(report)
     }
 
-    async fn mutated(&self, mutation: &Mutation, names: Vec<String>) -> Result<End, Error> {
-        let Some((stage, shared)) = Mutate::new(mutation) else { return Ok(End::NotApplied) };
-        let report = self.checks(stage, names).await?;
+    /// How a mutation ends, given the checks that use its RPC.
+    async fn end(&self, mutation: &Mutation, users: &[String]) -> Result<End, Error> {
+        let mut end = End::NotApplied;
+        for mut names in groups(users) {
+            while !names.is_empty() {
+                let one = self.mutated(mutation, &names).await?;
+                self.clean.clean().await?;
+                let Tried::Failed { name, with } = one else {
+                    if one == Tried::Passed && end == End::NotApplied {
+                        end = End::Survived;
+                    }
+                    break;
+                };
+                if self.passes(with).await? {
+                    return Ok(End::Caught(name));
+                }
+                names.retain(|other| *other != name);
+                // Without a check to leave out the rest would end in the same way.
+                let is_a_check = users.contains(&name);
+                end = End::Doubtful(name);
+                if !is_a_check {
+                    break;
+                }
+            }
+        }
+        Ok(end)
+    }
+
+    /// Runs checks with a mutation.
+    async fn mutated(&self, mutation: &Mutation, names: &[String]) -> Result<Tried, Error> {
+        let Some((stage, shared)) = Mutate::new(mutation) else { return Ok(Tried::NotApplied) };
+        let report = self.checks(stage, names.to_vec()).await?;
         if !shared.is_applied() {
-            return Ok(End::NotApplied);
+            return Ok(Tried::NotApplied);
         }
         Ok(match report.map(|report| failed(&report)) {
-            Err(error) => End::Caught(format!("no check could be run: {error}")),
-            Ok(Some(failed)) => End::Caught(failed.split(':').next().unwrap_or_default().to_owned()),
-            Ok(None) => End::Survived,
+            Err(error) => Tried::Failed {
+                name: format!("no check could be run: {error}"),
+                with: names.iter().take(1).cloned().collect(),
+            },
+            Ok(Some(Failed::Check { name, .. })) => Tried::Failed { with: vec![name.clone()], name },
+            Ok(Some(Failed::Left(_))) => Tried::Failed { name: "something is left".to_owned(), with: names.to_vec() },
+            Ok(None) => Tried::Passed,
         })
+    }
+
+    /// Whether checks pass with nothing changed.
+    async fn passes(&self, names: Vec<String>) -> Result<bool, Error> {
+        let report = self.checks(Note::default(), names).await?;
+        self.clean.clean().await?;
+        Ok(report.is_ok_and(|report| failed(&report).is_none()))
+    }
+}
+
+/// What came of checks with a mutation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tried {
+    /// It changed nothing.
+    NotApplied,
+    /// It changed something and all of them passed.
+    Passed,
+    /// Something failed.
+    Failed {
+        /// The check, or what else.
+        name: String,
+        /// What has to pass without the mutation for this to count.
+        with: Vec<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutate::Fault;
+
+    fn finished(end: End, fault: Fault) -> Finished {
+        let rpc = "RuntimeService/ExecSync".to_owned();
+        Finished { mutation: Mutation { name: format!("{rpc} {fault:?}"), rpc, fault }, end }
+    }
+
+    #[test]
+    fn only_what_was_applied_counts_and_what_is_doubtful_is_not_caught() {
+        let caught = || End::Caught("a/b".to_owned());
+        let ends = [caught(), End::Survived, End::Doubtful("a/b".to_owned()), End::NotApplied];
+        let report = Report { finished: ends.into_iter().map(|end| finished(end, Fault::Stale)).collect() };
+        assert_eq!(report.counts(), Counts { caught: 1, survived: 2, not_applied: 1 });
+        assert_eq!(report.counts().is_enough(), Some(false));
+        assert_eq!(report.by_kind().last(), Some(&(Kind::Stale, report.counts())));
+        assert_eq!(report.rpcs().len(), 1);
+        let nothing = Report { finished: vec![finished(End::NotApplied, Fault::Stale)] };
+        assert_eq!(nothing.counts().is_enough(), None, "nothing was applied");
+        assert!(nothing.rpcs().is_empty());
+        assert_eq!(Counts { caught: 95, survived: 5, not_applied: 500 }.is_enough(), Some(true));
+        assert_eq!(Counts { caught: 94, survived: 5, not_applied: 0 }.is_enough(), Some(false));
+    }
+
+    #[test]
+    fn what_has_noticed_a_fault_is_tried_first_and_what_takes_long_last() {
+        let mut users = ["a/one", "a/two", "random/sequences", "a/three"].map(str::to_owned).to_vec();
+        prefer(&mut users, "a/three");
+        prefer(&mut users, "no check could be run");
+        assert_eq!(
+            groups(&users),
+            [vec!["a/three", "a/one"], vec!["a/two"], vec!["random/sequences"]]
+                .map(|names| { names.into_iter().map(str::to_owned).collect::<Vec<_>>() })
+        );
     }
 }

@@ -108,15 +108,33 @@ impl Mutated {
         before.unwrap_or(message)
     }
 
-    fn unfiltered(&self, message: Bytes) -> Bytes {
+    /// The request without its filter, or without one field of it.
+    fn unfiltered(&self, message: Bytes, field: Option<u32>) -> Bytes {
         let Some(mut read) = schema::request(&self.rpc, &message) else { return message };
-        let Some(filter) = read.descriptor().get_field(1) else { return message };
-        if !read.has_field(&filter) {
+        let Some(filter) = read.descriptor().get_field(1).filter(|filter| read.has_field(filter)) else {
             return message;
+        };
+        match (field, read.get_field_mut(&filter)) {
+            (None, _) => read.clear_field(&filter),
+            (Some(number), Value::Message(inner)) => {
+                let Some(field) = inner.descriptor().get_field(number).filter(|field| inner.has_field(field)) else {
+                    return message;
+                };
+                inner.clear_field(&field);
+            }
+            _ => return message,
         }
         self.shared.apply();
-        read.clear_field(&filter);
         read.encode_to_vec().into()
+    }
+
+    /// Whether the same was asked for before, with success; from now on it was.
+    fn is_again(&self) -> bool {
+        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= KEPT {
+            return answers.contains_key(&self.request);
+        }
+        answers.insert(self.request.clone(), Bytes::new()).is_some()
     }
 }
 
@@ -125,7 +143,7 @@ impl Exchange for Mutated {
         self.request = message.clone();
         match self.fault {
             Fault::NotDone => Next::Answer(self.ok(vec![Bytes::new()])),
-            Fault::Unfiltered => Next::Forward(self.unfiltered(message)),
+            Fault::Unfiltered { field } => Next::Forward(self.unfiltered(message, field)),
             _ => Next::Forward(message),
         }
     }
@@ -136,6 +154,10 @@ impl Exchange for Mutated {
             Fault::Field { .. } => Next::Forward(self.changed(message)),
             Fault::Stale => Next::Forward(self.stale(message)),
             Fault::ErrorInstead => Next::Drop,
+            Fault::ErrorAgain if self.is_again() => {
+                self.shared.apply();
+                Next::Answer(Answer::status(Status::not_found("mutated: not again")))
+            }
             Fault::EndsEarly if self.count > 1 => Next::Answer(self.ok(Vec::new())),
             Fault::EndsEarly => Next::Forward(message),
             Fault::MessageLost if self.count.is_multiple_of(2) => {
@@ -150,9 +172,9 @@ impl Exchange for Mutated {
         let code = status.code();
         match self.fault {
             Fault::OkInstead if code != Code::Ok => self.ok(vec![Bytes::new()]),
-            Fault::OtherCode(other) if code == Code::NotFound => {
+            Fault::OtherCode { of, to } if code == of => {
                 self.shared.apply();
-                Answer::status(Status::new(other, status.message()))
+                Answer::status(Status::new(to, status.message()))
             }
             Fault::ErrorInstead if code == Code::Ok => {
                 self.shared.apply();

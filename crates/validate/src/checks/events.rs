@@ -27,7 +27,9 @@ checks! {
 async fn life(ctx: Ctx) -> Checked {
     let mut events = ctx.get_container_events().await?;
     let pod = ctx.new_pod().await?;
-    let config = ctx.container("c", &["sleep", "0.05", "then", "exit", "5"]);
+    let mut config = ctx.container("c", &["sleep", "0.05", "then", "exit", "5"]);
+    config.annotations.insert("example.org/note".to_owned(), "a note".to_owned());
+    config.metadata.get_or_insert_default().attempt = 2;
     let window = Window::open();
     let id = ctx.create(&pod, &config).await?;
     let created = expect(&mut events, ContainerCreatedEvent, &id).await?;

@@ -1,4 +1,5 @@
-//! `corten skew mutate`: how strong the checks are. 0 if they have noticed at least 95 of 100 faults.
+//! `corten skew mutate`: how strong the checks are. 0 if they have noticed at least 95 of 100 faults that were applied; with none it
+//! cannot be told.
 
 use std::process::ExitCode;
 
@@ -6,12 +7,14 @@ use corten_skew::mutate::{self, End, Finished, Options};
 
 use crate::{args::Mutate, error::Error, output};
 
-/// How many of a hundred faults the checks have to notice.
-const ENOUGH: usize = 95;
-
 /// Runs the mutations, and tells of each, and of the survivors once more.
 pub async fn run(endpoint: &str, args: Mutate) -> Result<ExitCode, Error> {
-    let options = Options { endpoint: endpoint.to_owned(), only: args.only, every: usize::from(args.every) };
+    let options = Options {
+        endpoint: endpoint.to_owned(),
+        only: args.only,
+        every: usize::from(args.every),
+        from: usize::from(args.from),
+    };
     let mut lost = None;
     let each = |finished: &Finished| {
         if lost.is_none() {
@@ -21,11 +24,22 @@ pub async fn run(endpoint: &str, args: Mutate) -> Result<ExitCode, Error> {
     let report = mutate::run(&options, each).await;
     let report = report.map_err(|error| Error::condition("skew mutate", error.to_string()))?;
     lost.map_or(Ok(()), Err)?;
-    let (caught, survived, not_applied) = report.counts();
-    output::line(&format!("{caught} caught, {survived} survived, {not_applied} not applied"))?;
-    for survivor in report.finished.iter().filter(|finished| finished.end == End::Survived) {
+    let counts = report.counts();
+    for (kind, of) in report.by_kind() {
+        output::line(&format!("{kind}: {} caught of {} applied", of.caught, of.applied()))?;
+    }
+    output::line(&format!(
+        "{} caught, {} survived, {} not applied; {} applied, to {} RPCs",
+        counts.caught,
+        counts.survived,
+        counts.not_applied,
+        counts.applied(),
+        report.rpcs().len()
+    ))?;
+    for survivor in report.finished.iter().filter(|one| matches!(one.end, End::Survived | End::Doubtful(_))) {
         output::line(&survivor.to_string())?;
     }
-    let enough = caught * 100 >= (caught + survived) * ENOUGH;
+    let none = || Error::condition("skew mutate", "no mutation was applied: of the checks' strength nothing is known");
+    let enough = counts.is_enough().ok_or_else(none)?;
     Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -98,6 +98,13 @@ async fn by_state(ctx: Ctx) -> Checked {
 async fn by_sandbox(ctx: Ctx) -> Checked {
     let world = world(&ctx).await?;
     let [first, second] = &world.pods;
+    let filter = Some(ContainerFilter { pod_sandbox_id: first.id.clone(), ..Default::default() });
+    for one in ctx.list_containers(ListContainersRequest { filter }).await?.containers {
+        let name = one.metadata.unwrap_or_default().name;
+        let expected = [(&world.created, "created"), (&world.running, "running"), (&world.exited, "exited")];
+        let expected = expected.into_iter().find_map(|(id, name)| (*id == one.id).then_some(name));
+        equal("Container.metadata.name of an id", Some(name.as_str()), expected)?;
+    }
     let of = |pod: &Pod| ContainerFilter { pod_sandbox_id: pod.id.clone(), ..Default::default() };
     selects(&ctx, "of a sandbox", of(first), &[&world.created, &world.running, &world.exited]).await?;
     selects(&ctx, "of another sandbox", of(second), &[&world.other]).await?;

@@ -5,7 +5,7 @@ use corten_cri::v1::*;
 use crate::{
     check::checks,
     context::Ctx,
-    expect::{equal, fails, holds},
+    expect::{equal, fails, holds, present},
     image::names,
     make,
     verdict::Checked,
@@ -44,8 +44,15 @@ async fn image(ctx: Ctx) -> Checked {
     holds("a write to an image", output.stderr.starts_with("ERROR EROFS"), "EROFS", &output)?;
     let told = ctx.status_of(&id).await?.mounts;
     let told = told.iter().find(|one| one.container_path == "/mnt/image");
-    let told = told.and_then(|mount| mount.image.as_ref()).map(|image| image.image.clone());
-    equal("ContainerStatus.mounts: image", told, Some(ctx.image(names::FILES)))
+    let told = present("ContainerStatus.mounts: image", told.and_then(|mount| mount.image.clone()))?;
+    equal("ContainerStatus.mounts: image", &told.image, &ctx.image(names::FILES))?;
+    if !ctx.has("ImageSpec.image_ref") {
+        return Ok(());
+    }
+    let request = ImageStatusRequest { image: Some(make::spec(&told.image)), verbose: false };
+    let image = present("ImageStatusResponse.image", ctx.image_status(request).await?.image)?;
+    let known = told.image_ref == image.id || image.repo_digests.contains(&told.image_ref);
+    holds("ContainerStatus.mounts: image_ref", known, format!("{} or one of {:?}", image.id, image.repo_digests), &told)
 }
 
 async fn sub_path(ctx: Ctx) -> Checked {

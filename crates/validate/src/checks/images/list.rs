@@ -1,5 +1,7 @@
 //! ListImages, ImageStatus and ImageFsInfo.
 
+use std::collections::BTreeSet;
+
 use corten_cri::v1::*;
 
 use super::pull::{image, is_id};
@@ -105,7 +107,8 @@ async fn size(ctx: Ctx) -> Checked {
         sizes.push(found.size);
     }
     // Compressed or not: the program is larger than a few lines.
-    let plausible = matches!(sizes.as_slice(), [large, small] if *small > 0 && *large > 100_000 && large > small);
+    let plausible =
+        matches!(sizes.as_slice(), [large, small] if *small > 0 && (100_000..1 << 30).contains(large) && large > small);
     holds("Image.size of a large and of a small image", plausible, "bytes", sizes)
 }
 
@@ -154,15 +157,22 @@ async fn missing(ctx: Ctx) -> Checked {
 
 fn usage(what: &str, filesystems: &[FilesystemUsage], window: &crate::time::Closed) -> Checked {
     holds(what, !filesystems.is_empty(), "at least one", filesystems)?;
+    let places: BTreeSet<_> = filesystems.iter().map(|one| one.fs_id.as_ref().map(|id| &id.mountpoint)).collect();
+    equal(format!("{what}: different fs_id.mountpoint"), places.len(), filesystems.len())?;
     for one in filesystems {
         window.holds(&format!("{what}: timestamp"), one.timestamp)?;
         let path = present(format!("{what}: fs_id"), one.fs_id.clone())?.mountpoint;
         let exists = std::path::Path::new(&path).is_dir();
         holds(format!("{what}: fs_id.mountpoint"), exists, "a directory of the node", &path)?;
         let used = present(format!("{what}: used_bytes"), one.used_bytes)?.value;
-        holds(format!("{what}: used_bytes"), used > 0, "more than 0", used)?;
+        holds(format!("{what}: used_bytes"), (1..VAST).contains(&used), "more than 0, and what a node may have", used)?;
         let inodes = present(format!("{what}: inodes_used"), one.inodes_used)?.value;
-        holds(format!("{what}: inodes_used"), inodes > 0, "more than 0", inodes)?;
+        holds(
+            format!("{what}: inodes_used"),
+            (1..VAST).contains(&inodes),
+            "more than 0, and what a node may have",
+            inodes,
+        )?;
     }
     Ok(())
 }
@@ -173,6 +183,9 @@ fn recent() -> Window {
     window.reach_back(std::time::Duration::from_secs(120));
     window
 }
+
+/// More than the images of any node: only a wrong unit or a wrong field is that large.
+const VAST: u64 = 64 << 40;
 
 async fn fs_info(ctx: Ctx) -> Checked {
     let window = recent();

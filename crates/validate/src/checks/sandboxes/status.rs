@@ -6,7 +6,7 @@ use crate::{
     check::checks,
     context::Ctx,
     expect::{equal, holds, present, same},
-    make::namespace_options,
+    make::{namespace_options, resources, security},
     time::Window,
     verdict::Checked,
 };
@@ -150,6 +150,27 @@ async fn released(ctx: Ctx) -> Checked {
     holds("PodSandboxNetworkStatus.ip after a stop", ip.is_empty() || ip == network.ip, "none or the old one", &ip)
 }
 
+/// A container of whose status much is to be told.
+fn telling(ctx: &Ctx) -> ContainerConfig {
+    let mut config = ctx.container("running", &["sleep"]);
+    config.metadata.get_or_insert_default().attempt = 2;
+    config.labels.insert("example.org/kind".to_owned(), "a".to_owned());
+    config.annotations.insert("example.org/note".to_owned(), "a note".to_owned());
+    config.annotations.insert("example.org/other".to_owned(), "another".to_owned());
+    *resources(&mut config) = LinuxContainerResources {
+        cpu_period: 100_000,
+        cpu_quota: 50_000,
+        cpu_shares: 512,
+        memory_limit_in_bytes: 64 << 20,
+        oom_score_adj: 500,
+        ..Default::default()
+    };
+    let context = security(&mut config);
+    context.run_as_user = Some(Int64Value { value: 1000 });
+    context.supplemental_groups = vec![4444];
+    config
+}
+
 async fn lists_containers(ctx: Ctx) -> Checked {
     // What a runtime does that does not offer events is its own affair.
     ctx.get_container_events().await?;
@@ -158,7 +179,7 @@ async fn lists_containers(ctx: Ctx) -> Checked {
     let empty = ctx.try_pod_status(&pod.id).await?;
     window.close().holds("PodSandboxStatusResponse.timestamp", empty.timestamp)?;
     equal("PodSandboxStatusResponse.containers_statuses of a new sandbox", empty.containers_statuses.len(), 0)?;
-    let running = ctx.start_sleeper(&pod).await?;
+    let running = ctx.start(&pod, &telling(&ctx)).await?;
     let created = ctx.create(&pod, &ctx.container("created", &["pause"])).await?;
     let statuses = ctx.try_pod_status(&pod.id).await?.containers_statuses;
     equal("PodSandboxStatusResponse.containers_statuses: how many", statuses.len(), 2)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use corten_cri::v1::*;
 use tonic::Code;
 
-use super::{cpu, memory};
+use super::{at_most, cpu, memory, memory_in_full};
 use crate::{
     check::checks,
     context::Ctx,
@@ -75,9 +75,22 @@ async fn container(ctx: Ctx) -> Checked {
     same("ContainerStats.attributes", &said, &attributes(&id, &config))?;
     cpu("ContainerStats", stats.cpu, &window)?;
     memory("ContainerStats", stats.memory, &window)?;
+    if ctx.has("MemoryUsage.rss_bytes") {
+        memory_in_full("ContainerStats", stats.memory, 6 << 20)?;
+    }
     let layer = present("ContainerStats.writable_layer", stats.writable_layer)?;
+    writable("ContainerStats", &layer, &window)?;
     let mountpoint = layer.fs_id.unwrap_or_default().mountpoint;
     holds("ContainerStats.writable_layer.fs_id.mountpoint", mountpoint.starts_with('/'), "a path", &mountpoint)
+}
+
+/// That a writable layer was measured not long ago, and has what it may have.
+fn writable(what: &str, layer: &FilesystemUsage, window: &Closed) -> Checked {
+    window.holds(&format!("{what}.writable_layer.timestamp"), layer.timestamp)?;
+    present(format!("{what}.writable_layer.used_bytes"), layer.used_bytes)?;
+    present(format!("{what}.writable_layer.inodes_used"), layer.inodes_used)?;
+    at_most(&format!("{what}.writable_layer.used_bytes"), layer.used_bytes, 1 << 30)?;
+    at_most(&format!("{what}.writable_layer.inodes_used"), layer.inodes_used, 1 << 20)
 }
 
 async fn grows(ctx: Ctx) -> Checked {
@@ -144,10 +157,16 @@ async fn swap(ctx: Ctx) -> Checked {
     let pod = ctx.new_pod().await?;
     let (id, _) = holder(&ctx, &pod, "c", "1").await?;
     let (stats, window) = stats(&ctx, &id).await?;
-    let swap = present("ContainerStats.swap", stats.swap)?;
-    window.holds("ContainerStats.swap.timestamp", swap.timestamp)?;
-    let used = swap.swap_usage_bytes.unwrap_or_default().value;
-    holds("SwapUsage.swap_usage_bytes", used < 1 << 30, "of one MiB, no more", used)
+    present("ContainerStats.swap", stats.swap)?;
+    swapped("ContainerStats", stats.swap, &window)
+}
+
+/// That swap, where it is told, was measured not long ago, and is not more than a container of one MiB can have swapped out.
+fn swapped(what: &str, swap: Option<SwapUsage>, window: &Closed) -> Checked {
+    let Some(swap) = swap else { return Ok(()) };
+    window.holds(&format!("{what}.swap.timestamp"), swap.timestamp)?;
+    present(format!("{what}.swap.swap_usage_bytes"), swap.swap_usage_bytes)?;
+    at_most(&format!("{what}.swap.swap_usage_bytes"), swap.swap_usage_bytes, 1 << 30)
 }
 
 /// Containers `a` and `b` of one pod and `c` of another, all running, and one that is not.
@@ -208,16 +227,37 @@ async fn list(ctx: Ctx) -> Checked {
             same("ContainerStats.attributes", &said, &attributes(id, config))?;
             cpu("ContainerStats in a list", stats.cpu, &window)?;
             memory("ContainerStats in a list", stats.memory, &window)?;
+            if ctx.has("MemoryUsage.rss_bytes") {
+                memory_in_full("ContainerStats in a list", stats.memory, 1)?;
+            }
             let layer = present("ContainerStats.writable_layer in a list", stats.writable_layer.clone())?;
-            let measured = ctx.container_stats(ContainerStatsRequest { container_id: id.clone() }).await?.stats;
-            let measured = measured.and_then(|stats| stats.writable_layer).unwrap_or_default();
+            let alone = ctx.container_stats(ContainerStatsRequest { container_id: id.clone() }).await?.stats;
+            let alone = alone.unwrap_or_default();
+            equal("ContainerStats.swap in a list: whether it is told", stats.swap.is_some(), alone.swap.is_some())?;
+            swapped("ContainerStats in a list", stats.swap, &window)?;
+            let measured = alone.writable_layer.unwrap_or_default();
             // Where the one tells it, so does the other.
             let as_well = layer.timestamp > 0 || measured.timestamp == 0;
             holds("ContainerStats.writable_layer.timestamp in a list", as_well, measured.timestamp, layer.timestamp)?;
+            if layer.timestamp > 0 {
+                writable("ContainerStats in a list", &layer, &window)?;
+            }
             equal("ContainerStats.writable_layer.fs_id in a list", layer.fs_id, measured.fs_id)?;
         }
     }
     Ok(())
+}
+
+/// That what is measured of a container is all there, and possible.
+fn in_full(what: &str, stats: &ContainerStats, window: &Closed) -> Checked {
+    cpu(what, stats.cpu, window)?;
+    memory(what, stats.memory, window)?;
+    memory_in_full(what, stats.memory, 1)?;
+    swapped(what, stats.swap, window)?;
+    let layer = present(format!("{what}.writable_layer"), stats.writable_layer.clone())?;
+    let mountpoint = layer.fs_id.clone().unwrap_or_default().mountpoint;
+    holds(format!("{what}.writable_layer.fs_id.mountpoint"), mountpoint.starts_with('/'), "a path", &mountpoint)?;
+    if layer.timestamp > 0 { writable(what, &layer, window) } else { Ok(()) }
 }
 
 async fn streamed(ctx: Ctx) -> Checked {
@@ -239,9 +279,15 @@ async fn streamed(ctx: Ctx) -> Checked {
     };
     for filter in filters {
         let filter = Some(filter);
+        let mut window = Window::open();
+        window.reach_back(std::time::Duration::from_secs(30));
         let listed = ctx.list_container_stats(ListContainerStatsRequest { filter: filter.clone() }).await?.stats;
         let streamed = ctx.stream_container_stats(StreamContainerStatsRequest { filter }).await?;
-        let streamed = streamed.into_iter().flat_map(|batch| batch.container_stats).collect();
+        let window = window.close();
+        let streamed: Vec<ContainerStats> = streamed.into_iter().flat_map(|batch| batch.container_stats).collect();
+        for stats in &streamed {
+            in_full("ContainerStats in a stream", stats, &window)?;
+        }
         equal("StreamContainerStats", whose(streamed), whose(listed))?;
     }
     Ok(())

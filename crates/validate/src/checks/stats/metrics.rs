@@ -1,6 +1,9 @@
 //! Metrics: what there is of them, and what they say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use corten_cri::v1::*;
 
@@ -8,6 +11,7 @@ use crate::{
     check::checks,
     context::Ctx,
     expect::{equal, holds, present},
+    time::{Closed, Window},
     verdict::Checked,
 };
 
@@ -44,13 +48,44 @@ async fn described(ctx: Ctx) -> Checked {
     }
     let pod = ctx.new_pod().await?;
     ctx.start_sleeper(&pod).await?;
+    let window = recent();
     let seen = of(&ctx, &pod.id).await?;
+    plausible(&seen, &window.close())?;
     let all = seen.metrics.iter().chain(seen.container_metrics.iter().flat_map(|one| &one.metrics));
     for metric in all {
         let keys = present(format!("the descriptor of {}", metric.name), keys.get(&metric.name))?;
         equal(format!("Metric.label_values of {}: how many", metric.name), metric.label_values.len(), keys.len())?;
         holds("Metric.metric_type", MetricType::try_from(metric.metric_type).is_ok(), "COUNTER or GAUGE", metric)?;
         present(format!("Metric.value of {}", metric.name), metric.value)?;
+    }
+    Ok(())
+}
+
+/// Runtimes may keep metrics for a while.
+fn recent() -> Window {
+    let mut window = Window::open();
+    window.reach_back(Duration::from_secs(60));
+    window
+}
+
+/// That metrics are such as the kubelet can pass on: none twice, gathered now or not long ago, and of the type that their names say, as
+/// they are those of cAdvisor.
+fn plausible(metrics: &PodSandboxMetrics, window: &Closed) -> Checked {
+    let mut known = BTreeSet::new();
+    for metric in metrics.metrics.iter().chain(metrics.container_metrics.iter().flat_map(|one| &one.metrics)) {
+        let first = known.insert((&metric.name, &metric.label_values));
+        holds("Metric.name and label_values", first, "once each", metric)?;
+        present(format!("Metric.value of {}", metric.name), metric.value)?;
+        if metric.timestamp != 0 {
+            window.holds("Metric.timestamp", metric.timestamp)?;
+        }
+        let is_counter = metric.metric_type() == MetricType::Counter;
+        holds(
+            "Metric.metric_type",
+            is_counter || !metric.name.ends_with("_seconds_total"),
+            "COUNTER of a time that adds up",
+            metric,
+        )?;
     }
     Ok(())
 }
@@ -73,7 +108,9 @@ async fn streamed(ctx: Ctx) -> Checked {
     let pod = ctx.new_pod().await?;
     let id = ctx.start_sleeper(&pod).await?;
     let listed = of(&ctx, &pod.id).await?;
+    let window = recent();
     let streamed = ctx.stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest {}).await?;
+    let window = window.close();
     let streamed: Vec<PodSandboxMetrics> = streamed
         .into_iter()
         .flat_map(|batch| batch.pod_sandbox_metrics)
@@ -82,9 +119,15 @@ async fn streamed(ctx: Ctx) -> Checked {
     let [streamed] = streamed.as_slice() else {
         return equal("our sandbox in StreamPodSandboxMetrics: how often", streamed.len(), 1);
     };
+    plausible(streamed, &window)?;
     let names = |metrics: &PodSandboxMetrics| {
         let inner = metrics.container_metrics.iter().flat_map(|one| &one.metrics);
-        metrics.metrics.iter().chain(inner).map(|metric| metric.name.clone()).collect::<BTreeSet<_>>()
+        metrics
+            .metrics
+            .iter()
+            .chain(inner)
+            .map(|one| (one.name.clone(), one.metric_type, one.label_values.len()))
+            .collect::<BTreeSet<_>>()
     };
     equal("the metrics in StreamPodSandboxMetrics", names(streamed), names(&listed))?;
     let ids: Vec<&str> = streamed.container_metrics.iter().map(|one| one.container_id.as_str()).collect();

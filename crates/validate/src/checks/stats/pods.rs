@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use corten_cri::v1::*;
 use tonic::Code;
 
-use super::{cpu, memory};
+use super::{at_most, cpu, memory, memory_in_full};
 use crate::{
     check::checks,
     context::Ctx,
@@ -50,6 +50,11 @@ fn complete(stats: &PodSandboxStats, pod: &Pod, window: &Closed) -> Checked<Linu
     let linux = present("PodSandboxStats.linux", stats.linux.clone())?;
     cpu("LinuxPodSandboxStats", linux.cpu, window)?;
     memory("LinuxPodSandboxStats", linux.memory, window)?;
+    memory_in_full("LinuxPodSandboxStats", linux.memory, 1)?;
+    let processes = present("LinuxPodSandboxStats.process", linux.process)?;
+    window.holds("ProcessUsage.timestamp", processes.timestamp)?;
+    let count = present("ProcessUsage.process_count", processes.process_count)?.value;
+    holds("ProcessUsage.process_count", (1..100).contains(&count), "at least the container's", count)?;
     Ok(linux)
 }
 
@@ -70,13 +75,15 @@ async fn sandbox(ctx: Ctx) -> Checked {
     window.holds("NetworkUsage.timestamp", network.timestamp)?;
     let interface = present("NetworkUsage.default_interface", network.default_interface)?;
     holds("NetworkInterfaceUsage.name", !interface.name.is_empty(), "a name", &interface)?;
-    for (name, value) in [("rx_bytes", interface.rx_bytes), ("tx_bytes", interface.tx_bytes)] {
+    for (name, value) in [
+        ("rx_bytes", interface.rx_bytes),
+        ("rx_errors", interface.rx_errors),
+        ("tx_bytes", interface.tx_bytes),
+        ("tx_errors", interface.tx_errors),
+    ] {
         present(format!("NetworkInterfaceUsage.{name}"), value)?;
+        at_most(&format!("NetworkInterfaceUsage.{name} of a new sandbox"), value, 1 << 40)?;
     }
-    let processes = present("LinuxPodSandboxStats.process", linux.process)?;
-    window.holds("ProcessUsage.timestamp", processes.timestamp)?;
-    let count = present("ProcessUsage.process_count", processes.process_count)?.value;
-    holds("ProcessUsage.process_count", (1..100).contains(&count), "at least the container's", count)?;
 
     let [inner] = linux.containers.as_slice() else {
         return equal("LinuxPodSandboxStats.containers: how many", linux.containers.len(), 1);
@@ -87,6 +94,7 @@ async fn sandbox(ctx: Ctx) -> Checked {
     equal("ContainerStats.attributes.labels", said.labels, container.labels)?;
     cpu("ContainerStats in LinuxPodSandboxStats.containers", inner.cpu, &window)?;
     let used = memory("ContainerStats in LinuxPodSandboxStats.containers", inner.memory, &window)?;
+    memory_in_full("ContainerStats in LinuxPodSandboxStats.containers", inner.memory, 6 << 20)?;
     let whole = linux.memory.unwrap_or_default().usage_bytes.unwrap_or_default().value;
     holds("memory of the sandbox", whole == 0 || whole >= used, "not below its container's", (whole, used))
 }
