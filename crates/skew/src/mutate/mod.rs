@@ -9,6 +9,7 @@ mod catalog;
 mod change;
 mod clean;
 mod free;
+mod outcome;
 mod run;
 mod schema;
 mod stage;
@@ -16,5 +17,6 @@ mod stage;
 pub use self::{
     catalog::{Fault, Kind, Mutation, catalog},
     change::Change,
-    run::{Counts, End, Error, Finished, Options, Report, run},
+    outcome::{Counts, End, Finished, Report},
+    run::{Error, Options, run},
 };
