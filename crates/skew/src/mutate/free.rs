@@ -96,12 +96,13 @@ const FREE: &[Free] = &[
 ];
 
 /// What depends on the kernel, with all that is in it: pressure is not measured by every one.
-const KERNELS: [(&[&str], &str); 5] = [
+const KERNELS: [(&[&str], &str); 6] = [
     (&CONTAINERS, "cpu.psi"),
     (&CONTAINERS, "memory.psi"),
     (&CONTAINERS, "io"),
     (&SANDBOXES, "cpu.psi"),
     (&SANDBOXES, "memory.psi"),
+    (&SANDBOXES, "io"),
 ];
 
 /// Why a change of a field leaves an answer correct, if it does. The path begins with a dot.

@@ -250,3 +250,65 @@ fn note(message: &DynamicMessage, path: &mut Vec<u32>, seen: &mut BTreeMap<Vec<u
         path.pop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use corten_cri::v1::{ContainerFilter, ListContainersRequest, StopContainerRequest};
+
+    use super::*;
+
+    fn mutated(rpc: &str, fault: Fault) -> Mutated {
+        let rpc = schema::rpc(rpc).unwrap();
+        Mutated { fault, rpc, shared: Arc::default(), request: Bytes::new(), count: 0 }
+    }
+
+    #[test]
+    fn a_filter_is_ignored_wholly_or_by_a_field_and_without_it_nothing_is_applied() {
+        let filter = ContainerFilter { id: "a".to_owned(), pod_sandbox_id: "b".to_owned(), ..Default::default() };
+        let rest = ContainerFilter { pod_sandbox_id: "b".to_owned(), ..Default::default() };
+        let asked = |filter| ListContainersRequest { filter };
+        let cases = [
+            (None, Some(filter.clone()), (true, None)),
+            (Some(1), Some(filter.clone()), (true, Some(rest))),
+            (Some(4), Some(filter.clone()), (false, Some(filter))),
+            (None, None, (false, None)),
+        ];
+        for (field, before, (applied, after)) in cases {
+            let mut call = mutated("RuntimeService/ListContainers", Fault::Unfiltered { field });
+            let Next::Forward(bytes) = call.request(asked(before).encode_to_vec().into()) else { panic!("{field:?}") };
+            assert_eq!(ListContainersRequest::decode(bytes).unwrap(), asked(after), "{field:?}");
+            assert_eq!(call.shared.is_applied(), applied, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_second_of_equal_requests_is_refused() {
+        let first = mutated("RuntimeService/StopContainer", Fault::ErrorAgain);
+        let shared = first.shared.clone();
+        let mut refused = Vec::new();
+        for id in ["a", "b", "a"] {
+            let mut call = mutated("RuntimeService/StopContainer", Fault::ErrorAgain);
+            call.shared = shared.clone();
+            let request = StopContainerRequest { container_id: id.to_owned(), timeout: 0 };
+            call.request(request.encode_to_vec().into());
+            assert!(!shared.is_applied(), "before the answer to {id}");
+            refused.push(matches!(call.response(Bytes::new()), Next::Answer(_)));
+        }
+        assert_eq!(refused, [false, false, true]);
+        assert!(shared.is_applied());
+    }
+
+    #[test]
+    fn another_code_is_for_the_one_code_that_is_meant() {
+        let fault = Fault::OtherCode { of: Code::NotFound, to: Code::Unknown };
+        for (code, expected) in
+            [(Code::NotFound, Code::Unknown), (Code::Internal, Code::Internal), (Code::Ok, Code::Ok)]
+        {
+            let mut call = mutated("RuntimeService/ExecSync", fault.clone());
+            assert_eq!(call.end(Status::new(code, "")).status.code(), expected);
+            assert_eq!(call.shared.is_applied(), code != expected);
+        }
+    }
+}

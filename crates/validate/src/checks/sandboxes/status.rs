@@ -181,9 +181,11 @@ async fn lists_containers(ctx: Ctx) -> Checked {
     equal("PodSandboxStatusResponse.containers_statuses of a new sandbox", empty.containers_statuses.len(), 0)?;
     let running = ctx.start(&pod, &telling(&ctx)).await?;
     let created = ctx.create(&pod, &ctx.container("created", &["pause"])).await?;
+    let exited = ctx.start(&pod, &ctx.container("exited", &["exit", "3"])).await?;
+    ctx.ended(&exited).await?;
     let statuses = ctx.try_pod_status(&pod.id).await?.containers_statuses;
-    equal("PodSandboxStatusResponse.containers_statuses: how many", statuses.len(), 2)?;
-    for id in [running, created] {
+    equal("PodSandboxStatusResponse.containers_statuses: how many", statuses.len(), 3)?;
+    for id in [running, created, exited] {
         let found = statuses.iter().find(|status| status.id == id);
         let found = present("a container in PodSandboxStatusResponse.containers_statuses", found)?;
         let mut expected = ctx.status_of(&id).await?;

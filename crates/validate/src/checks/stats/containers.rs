@@ -249,7 +249,7 @@ async fn list(ctx: Ctx) -> Checked {
 }
 
 /// That what is measured of a container is all there, and possible.
-fn in_full(what: &str, stats: &ContainerStats, window: &Closed) -> Checked {
+pub(super) fn in_full(what: &str, stats: &ContainerStats, window: &Closed) -> Checked {
     cpu(what, stats.cpu, window)?;
     memory(what, stats.memory, window)?;
     memory_in_full(what, stats.memory, 1)?;

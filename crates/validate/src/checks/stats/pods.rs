@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use corten_cri::v1::*;
 use tonic::Code;
 
-use super::{at_most, cpu, memory, memory_in_full};
+use super::{at_most, containers::in_full, cpu, memory, memory_in_full};
 use crate::{
     check::checks,
     context::Ctx,
@@ -55,6 +55,9 @@ fn complete(stats: &PodSandboxStats, pod: &Pod, window: &Closed) -> Checked<Linu
     window.holds("ProcessUsage.timestamp", processes.timestamp)?;
     let count = present("ProcessUsage.process_count", processes.process_count)?.value;
     holds("ProcessUsage.process_count", (1..100).contains(&count), "at least the container's", count)?;
+    for container in &linux.containers {
+        in_full("ContainerStats in LinuxPodSandboxStats.containers", container, window)?;
+    }
     Ok(linux)
 }
 
@@ -62,7 +65,8 @@ async fn sandbox(ctx: Ctx) -> Checked {
     let mut config = ctx.with_cgroup(ctx.networked_pod("pod")?).await;
     config.annotations.insert("example.org/note".to_owned(), "a note".to_owned());
     let pod = ctx.run_pod(config).await?;
-    let container = as_in(&pod, ctx.container("c", &["memory", "8"]));
+    let mut container = as_in(&pod, ctx.container("c", &["memory", "8"]));
+    container.annotations.insert("example.org/note".to_owned(), "of the container".to_owned());
     let id = ctx.start(&pod, &container).await?;
     ctx.logged(&pod, &container, "ready").await?;
     let window = recent();
@@ -74,7 +78,9 @@ async fn sandbox(ctx: Ctx) -> Checked {
     let network = present("LinuxPodSandboxStats.network", linux.network)?;
     window.holds("NetworkUsage.timestamp", network.timestamp)?;
     let interface = present("NetworkUsage.default_interface", network.default_interface)?;
-    holds("NetworkInterfaceUsage.name", !interface.name.is_empty(), "a name", &interface)?;
+    let known = ctx.said(&id, &["cat", "/proc/net/dev"]).await?;
+    let known = known.lines().filter_map(|line| line.split_once(':')).any(|(name, _)| name.trim() == interface.name);
+    holds("NetworkInterfaceUsage.name", known, "an interface of the sandbox", &interface)?;
     for (name, value) in [
         ("rx_bytes", interface.rx_bytes),
         ("rx_errors", interface.rx_errors),
@@ -92,6 +98,7 @@ async fn sandbox(ctx: Ctx) -> Checked {
     equal("ContainerStats.attributes in LinuxPodSandboxStats.containers", &said.id, &id)?;
     equal("ContainerStats.attributes.metadata", said.metadata, container.metadata)?;
     equal("ContainerStats.attributes.labels", said.labels, container.labels)?;
+    equal("ContainerStats.attributes.annotations", said.annotations, container.annotations)?;
     cpu("ContainerStats in LinuxPodSandboxStats.containers", inner.cpu, &window)?;
     let used = memory("ContainerStats in LinuxPodSandboxStats.containers", inner.memory, &window)?;
     memory_in_full("ContainerStats in LinuxPodSandboxStats.containers", inner.memory, 6 << 20)?;
