@@ -43,6 +43,9 @@ pub(crate) struct Run {
     pub(crate) registry: TestRegistry,
     /// The hosts of all registries whose images are the run's own.
     pub(crate) hosts: Mutex<BTreeSet<String>>,
+    /// The checks' own registries. They go on until the run ends: a port that is given again would make an image of one
+    /// check another's to a runtime that remembers where it is from.
+    pub(crate) registries: Mutex<Vec<Arc<TestRegistry>>>,
     pub(crate) patience: Duration,
     pub(crate) seed: u64,
     /// How many random sequences are run.
@@ -120,10 +123,11 @@ impl Ctx {
     ///
     /// # Errors
     /// [`Stop::Failed`] when there is no port to be had.
-    pub async fn own_registry(&self) -> Checked<TestRegistry> {
+    pub async fn own_registry(&self) -> Checked<Arc<TestRegistry>> {
         let registry = TestRegistry::serve(&self.unique("registry")).await;
-        let registry = registry.map_err(|error| Stop::node("serve images", error))?;
+        let registry = Arc::new(registry.map_err(|error| Stop::node("serve images", error))?);
         self.run.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(registry.host());
+        self.run.registries.lock().unwrap_or_else(PoisonError::into_inner).push(registry.clone());
         Ok(registry)
     }
 

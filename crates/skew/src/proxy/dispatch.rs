@@ -143,10 +143,17 @@ impl Dispatch {
             Ok(early) = &mut answered => return respond(Responses::early(chain, early)).await,
             sent = sending => sent,
         };
-        match sent {
-            Ok(response) => self.relay(response, chain, answered).await,
-            Err(Failure::Status(status)) => respond(Responses::end(chain, status, None)).await,
-            Err(Failure::Reset(error)) => Err(error),
+        let failure = match sent {
+            Ok(response) => return self.relay(response, chain, answered).await,
+            Err(failure) => failure,
+        };
+        // A stage that answers is why the call was cancelled: its answer came first, even if it is seen last.
+        if let Ok(early) = answered.try_recv() {
+            return respond(Responses::early(chain, early)).await;
+        }
+        match failure {
+            Failure::Status(status) => respond(Responses::end(chain, status, None)).await,
+            Failure::Reset(error) => Err(error),
         }
     }
 

@@ -280,6 +280,16 @@ mod tests {
         assert_eq!(status_of(&HeaderMap::new()).code(), Code::Internal);
     }
 
+    #[test]
+    fn details_that_cannot_be_decoded_do_not_cost_the_status() {
+        for details in ["!", "=", "not base64 at all", "AAAA===", "\u{e9}"] {
+            let mut read = trailers(&Status::not_found("gone"));
+            read.insert("grpc-status-details-bin", HeaderValue::from_bytes(details.as_bytes()).unwrap());
+            let status = status_of(&read);
+            assert_eq!((status.code(), status.message()), (Code::NotFound, "gone"), "{details:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..20)) {

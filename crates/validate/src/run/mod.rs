@@ -3,7 +3,7 @@
 mod options;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use corten_cri::{
 };
 use tokio::{
     sync::{RwLock, Semaphore},
-    task::JoinSet,
+    task::{Id, JoinError, JoinSet},
     time::timeout,
 };
 
@@ -66,11 +66,23 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// [`Error`] when nothing can be checked. A check that fails is no error: it is in the report.
 pub async fn run(
     options: &Options,
+    each: impl FnMut(&Finished),
+    interrupted: impl Future<Output = ()>,
+) -> Result<Report, Error> {
+    run_these(options, selected(&options.only)?, each, interrupted).await
+}
+
+/// The same with checks of the caller's choice, which may be its own.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_these(
+    options: &Options,
+    checks: Vec<Check>,
     mut each: impl FnMut(&Finished),
     interrupted: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
     let begun = Instant::now();
-    let checks = selected(&options.only)?;
     let directory = tempfile::Builder::new().prefix("corten-validate-").tempdir();
     let mut directory = directory.map_err(|source| Error::Node { what: "make a directory", source })?;
     let run = Arc::new(begin(options, directory.path()).await?);
@@ -135,6 +147,7 @@ async fn begin(options: &Options, directory: &std::path::Path) -> Result<Run, Er
         status,
         registry: serve(&id).await?,
         hosts: std::sync::Mutex::default(),
+        registries: std::sync::Mutex::default(),
         id,
         patience: options.patience,
         seed: options.seed,
@@ -182,29 +195,30 @@ async fn all(
 ) -> (Vec<Finished>, bool) {
     let places = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut going = JoinSet::new();
+    let mut under_way = HashMap::new();
     for check in checks {
+        let since = knowledge::since(check.needs, run.knowledge.schema());
         let (run, places, options) = (run.clone(), places.clone(), options.clone());
-        going.spawn(async move {
+        let task = going.spawn(async move {
             // It is never closed.
             let _place = places.acquire().await;
             one(run, check, &options).await
         });
+        under_way.insert(task.id(), (check, since));
     }
     let mut finished = Vec::new();
     let mut interrupted = std::pin::pin!(interrupted);
     let stopped = loop {
         tokio::select! {
-            next = going.join_next() => match next {
-                Some(Ok(one)) => {
-                    each(&one);
-                    let failed = matches!(one.outcome, Outcome::Failed(_));
-                    finished.push(one);
-                    if failed && options.fail_fast {
-                        break false;
-                    }
+            next = going.join_next_with_id() => {
+                let Some(next) = next else { break false };
+                let Some(one) = ended(&under_way, next) else { continue };
+                each(&one);
+                let failed = matches!(one.outcome, Outcome::Failed(_));
+                finished.push(one);
+                if failed && options.fail_fast {
+                    break false;
                 }
-                Some(Err(_)) => {}
-                None => break false,
             },
             () = &mut interrupted => break true,
         }
@@ -213,6 +227,21 @@ async fn all(
     going.shutdown().await;
     finished.sort_by_key(|one| one.name);
     (finished, stopped)
+}
+
+/// The checks there are, by their tasks, with the releases that introduced what they need.
+type UnderWay = HashMap<Id, (Check, Option<Release>)>;
+
+/// How a check ended. One whose task did not come to an end (a panic while it was cleaned up after, say) has failed.
+fn ended(under_way: &UnderWay, task: Result<(Id, Finished), JoinError>) -> Option<Finished> {
+    let error = match task {
+        Ok((_, one)) => return Some(one),
+        Err(error) => error,
+    };
+    let (check, since) = under_way.get(&error.id())?;
+    let outcome = Stop::failed("the check itself", "no mistake of its own", error).into();
+    let (duration, calls) = (Duration::ZERO, BTreeSet::new());
+    Some(Finished { name: check.name, says: check.says, since: *since, outcome, duration, calls })
 }
 
 async fn one(run: Arc<Run>, check: Check, options: &Options) -> Finished {
@@ -256,7 +285,7 @@ async fn outcome(ctx: &Ctx, check: Check, limit: Duration) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
 
@@ -274,6 +303,17 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_check_whose_task_panics_has_failed() {
+        let check = crate::checks::all()[0];
+        let mut going: JoinSet<Finished> = JoinSet::new();
+        let id = going.spawn(async { panic!("while cleaning up") }).id();
+        let under_way = HashMap::from([(id, (check, None))]);
+        let one = ended(&under_way, going.join_next_with_id().await.unwrap()).unwrap();
+        assert_eq!(one.name, check.name);
+        assert!(matches!(one.outcome, Outcome::Failed(failure) if failure.seen.contains("while cleaning up")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Place, server::Server};
 use crate::{
     ApiVersion,
     client::{Connection, Error, connect, connect_as, connect_images, images, runtime},
-    v1::{ListContainersRequest, ListImagesRequest},
+    v1::{ListContainersRequest, ListImagesRequest, StopContainerRequest},
 };
 
 fn failure(result: Result<Connection, Error>) -> String {
@@ -108,4 +108,13 @@ async fn what_does_not_speak_http_2_is_named() {
     let said = failure(connect(&path).await);
     assert!(said.starts_with(&format!("connect to {path}: asked for CRI v1: ")), "{said}");
     other.abort();
+}
+
+#[tokio::test]
+async fn details_of_a_status_that_cannot_be_decoded_do_not_cost_the_status() {
+    let place = Place::new();
+    let _server = Server::start(&place.path(), |_| true);
+    let mut client = runtime(connect(&place.endpoint()).await.unwrap());
+    let status = client.stop_container(StopContainerRequest::default()).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::NotFound, "gone"));
 }

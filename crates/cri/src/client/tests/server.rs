@@ -141,6 +141,11 @@ async fn answer(request: Request<Body>, serves: Serves) -> Response<Body> {
             let event = ContainerEventResponse { container_id: "c".into(), ..Default::default() };
             streamed::<GetEventsRequest, _>(request, vec![event]).await
         }
+        "StopContainer" => {
+            let mut answer = Status::not_found("gone").into_http();
+            answer.headers_mut().insert("grpc-status-details-bin", "not base64".parse().unwrap());
+            answer
+        }
         "Status" => std::future::pending().await,
         other => panic!("no answer for {other}"),
     }

@@ -224,7 +224,13 @@ impl Responses {
                 return Poll::Ready(Ok(()));
             }
         }
-        let end = match ready!(Pin::new(incoming).poll_frame(context)) {
+        let frame = ready!(Pin::new(incoming).poll_frame(context));
+        // A stage that answers is why the call was cancelled: its answer came first, even if it is seen last.
+        if matches!(frame, Some(Err(_))) && self.answered(context) {
+            return Poll::Ready(Ok(()));
+        }
+        let Some((_, decoder)) = &mut self.source else { return Poll::Ready(Ok(())) };
+        let end = match frame {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => decoder.push(&data).err().map(End::of),
                 Err(frame) => frame.into_trailers().ok().map(|trailers| end_of(trailers, &decoder.rest())),

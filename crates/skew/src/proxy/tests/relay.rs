@@ -166,6 +166,20 @@ async fn a_later_message_may_be_dropped_delayed_or_end_the_call() {
     assert_eq!((got.status.code(), got.status.message()), (Code::Cancelled, "stopped"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stages_answer_never_loses_against_the_reset_it_causes() {
+    let (stages, ..) = two(|message| match &message[..] {
+        b"stop" => Next::Answer(Answer::status(Status::cancelled("stopped"))),
+        _ => Next::Forward(message),
+    });
+    let world = World::new(stages, echo);
+    let client = world.client();
+    for round in 0..300 {
+        let got = client.call(VERSION, &[Bytes::from_static(b"a"), Bytes::from_static(b"stop")]).await;
+        assert_eq!((got.status.code(), got.status.message()), (Code::Cancelled, "stopped"), "round {round}");
+    }
+}
+
 /// Changes how calls end.
 struct Ender;
 
