@@ -3,6 +3,8 @@
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
+    fs::File,
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -93,6 +95,13 @@ impl Trash {
         Ok(Workspace { path, trash: self.clone() })
     }
 
+    /// A new empty file to write. As a workspace, it is deleted unless it was renamed away.
+    pub fn file(self: &Arc<Self>) -> io::Result<(Workspace, File)> {
+        let path = self.path.join(self.name(WORK));
+        let file = File::create_new(&path)?;
+        Ok((Workspace { path, trash: self.clone() }, file))
+    }
+
     /// Moves something here: it is gone from where it was at once, and deleted later.
     pub fn take(&self, at: impl AsFd, name: &OsStr) -> Result<(), Errno> {
         rustix::fs::renameat(at, name, &self.directory, self.name(DEAD))
@@ -176,7 +185,7 @@ impl Trash {
     }
 }
 
-/// A directory being written. Dropped, it goes to the trash.
+/// A directory or a file being written. Dropped, it goes to the trash.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     path: PathBuf,
@@ -188,7 +197,7 @@ impl Workspace {
         &self.path
     }
 
-    /// Gives the directory its place. There must be nothing.
+    /// Gives it its place. There must be nothing.
     pub fn keep(self, place: &Path) -> Result<(), Error> {
         rustix::fs::rename(&self.path, place).map_err(Error::io("rename to", place))
     }
@@ -224,14 +233,14 @@ fn ignore_missing(result: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// The names in a directory, one after the other: there may be more than the memory holds.
-struct Names(Dir);
+pub(crate) struct Names(Dir);
 
 impl Names {
-    fn of(directory: OwnedFd) -> Result<Self, Errno> {
+    pub fn of(directory: OwnedFd) -> Result<Self, Errno> {
         Dir::new(directory).map(Self)
     }
 
-    fn directory(&self) -> Result<BorrowedFd<'_>, Errno> {
+    pub fn directory(&self) -> Result<BorrowedFd<'_>, Errno> {
         self.0.fd()
     }
 

@@ -15,6 +15,8 @@ pub enum Fault {
     Unavailable,
     /// A registry or an image is broken or hostile.
     Outside,
+    /// Not as things are: something has to be mended first.
+    Precondition,
     /// This node: its disk, its index, its configuration.
     Node,
 }
@@ -117,6 +119,19 @@ pub enum Error {
         /// What was wrong.
         why: String,
     },
+    /// A layer of this image is known to be broken.
+    #[error(
+        "image {image}: layer {layer} is broken on this node's disk ({why}): pull the image again, or run `corten check \
+         --repair`"
+    )]
+    Broken {
+        /// The image.
+        image: String,
+        /// The layer's diff id.
+        layer: String,
+        /// What was found.
+        why: String,
+    },
     /// The disk.
     #[error("{operation} {}: {source}", path.display())]
     Io {
@@ -158,6 +173,7 @@ impl Error {
             | Self::Archive { .. } => Fault::Caller,
             Self::NotFound { .. } | Self::NotInRegistry { .. } => Fault::NotFound,
             Self::Unavailable { .. } => Fault::Unavailable,
+            Self::Broken { .. } => Fault::Precondition,
             Self::Registry { .. } | Self::Image { .. } => Fault::Outside,
             Self::Layer { source, .. } => source.fault(),
             Self::HostsFile { .. } | Self::Io { .. } | Self::Index { .. } | Self::Task { .. } => Fault::Node,

@@ -10,7 +10,7 @@ use std::{
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, Usage, digest::Digest, image::ImageLayer};
+use crate::{Error, Usage, check::Sum, digest::Digest, image::ImageLayer};
 
 const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images");
 const REFERENCES: TableDefinition<'_, &str, &str> = TableDefinition::new("references");
@@ -53,11 +53,34 @@ pub(crate) struct LayerRecord {
     /// Directories that the archive uses but does not describe.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub implied: Vec<String>,
+    /// How the record of its files can be verified; earlier releases made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Sum>,
+    /// What is wrong with the layer, if it is known to be broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
+    /// The directories that it had before it was pulled anew, as long as containers show them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<Previous>,
+}
+
+/// A directory that a layer had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Previous {
+    pub directory: u64,
+    /// The snapshots that were there then.
+    pub snapshots: Vec<String>,
 }
 
 impl LayerRecord {
-    pub fn new(directory: u64, usage: Usage, has_root: bool, implied: Vec<String>) -> Self {
-        Self { version: VERSION, directory, usage, has_root, implied }
+    pub fn new(directory: u64, usage: Usage, has_root: bool, implied: Vec<String>, files: Sum) -> Self {
+        let (files, broken, previous) = (Some(files), None, Vec::new());
+        Self { version: VERSION, directory, usage, has_root, implied, files, broken, previous }
+    }
+
+    /// Every directory that is the layer's.
+    pub fn directories(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.directory).chain(self.previous.iter().map(|previous| previous.directory))
     }
 }
 

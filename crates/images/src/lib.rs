@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `index.redb` | images, references and layers that are whole |
 //! | `l/<n>/` | one directory per layer, in overlayfs' own form; short names, because mount options are short |
+//! | `l/<n>.files` | what that layer is made of, with checksums |
 //! | `e/` | empty, under images without layers |
 //! | `s/<container>/` | one snapshot: `u` (upper), `w` (work), `m0`, `m1` ... (over each image mounted besides) and `snapshot.json` |
 //! | `t/` | what is being written or deleted; emptied when the store opens |
 
 mod archive;
+mod check;
 mod config;
 mod covered;
 mod digest;
@@ -30,6 +32,7 @@ mod snapshot;
 mod store;
 mod view;
 
+pub use check::{Finding, Findings};
 pub use config::{Config, Downloads, Limits};
 pub use digest::Digest;
 pub use disk::Usage;
@@ -37,5 +40,5 @@ pub use error::{Error, Fault};
 pub use image::{Image, ImageLayer};
 pub use registry::Auth;
 pub use snapshot::Snapshot;
-pub use store::Store;
+pub use store::{CheckEvent, CheckOptions, Store, Verdict};
 pub use view::Kind;

@@ -108,6 +108,7 @@ impl From<corten_images::Error> for Error {
             Fault::NotFound => Self::Image { code: Code::NotFound, text },
             Fault::Unavailable => Self::Image { code: Code::Unavailable, text },
             Fault::Outside => Self::Image { code: Code::Unknown, text },
+            Fault::Precondition => Self::Image { code: Code::FailedPrecondition, text },
             Fault::Node => Self::Image { code: Code::Internal, text },
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct LayerDir<'a> {
     pub implied: Implied,
     /// How many those were, with what was replaced since.
     pub made: u64,
+    /// Whether a name was replaced, or reached through a symbolic link.
+    pub disturbed: bool,
     entries: u64,
     limit: u64,
 }
@@ -54,7 +56,7 @@ impl<'a> LayerDir<'a> {
     pub fn open(path: &Path, trash: &'a Trash, limit: u64) -> Result<Self, LayerError> {
         let root =
             rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(LayerError::disk("open directory", path))?;
-        Ok(Self { root, trash, last: None, implied: Implied::default(), made: 0, entries: 0, limit })
+        Ok(Self { root, trash, last: None, implied: Implied::default(), made: 0, disturbed: false, entries: 0, limit })
     }
 
     /// Counts an entry, or a directory that is made without one.
@@ -84,18 +86,31 @@ impl<'a> LayerDir<'a> {
     }
 
     /// A directory that must exist.
-    pub fn existing(&self, path: &Path) -> Result<OwnedFd, LayerError> {
+    pub fn existing(&mut self, path: &Path) -> Result<OwnedFd, LayerError> {
         self.beneath(path).map_err(|errno| Self::resolve_error(path, errno))
     }
 
-    fn beneath(&self, path: &Path) -> Result<OwnedFd, Errno> {
+    /// A directory that must exist, opened so that it can be looked into.
+    pub fn readable(&mut self, path: &Path) -> Result<OwnedFd, LayerError> {
+        self.open_beneath(path, OFlags::RDONLY).map_err(|errno| Self::resolve_error(path, errno))
+    }
+
+    fn beneath(&mut self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.open_beneath(path, OFlags::PATH)
+    }
+
+    fn open_beneath(&mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         loop {
             match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
                 // A rename elsewhere on the machine disturbed the lookup of a "..".
                 Err(Errno::AGAIN) => {}
+                Err(Errno::LOOP) if resolve.contains(ResolveFlags::NO_SYMLINKS) => {
+                    self.disturbed = true;
+                    resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+                }
                 result => return result,
             }
         }
@@ -161,6 +176,7 @@ impl<'a> LayerDir<'a> {
     }
 
     fn remove(&mut self, at: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), LayerError> {
+        self.disturbed = true;
         match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => {
                 self.last = None;

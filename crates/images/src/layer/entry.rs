@@ -53,7 +53,7 @@ pub(super) enum Kind {
 
 /// Ownership and the like.
 #[derive(Debug)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,

@@ -11,20 +11,22 @@ mod paths;
 mod stream;
 mod unpack;
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 pub(crate) use bounded::Bounded;
+pub(crate) use entry::Attributes;
 pub(crate) use stream::{Blob, decompress, unpack_blob};
 
 use crate::{
     Limits,
+    check::Recorded,
     digest::Digest,
     disk::{Trash, Usage},
     error::Fault,
 };
 
 /// What a layer's archive turned out to be.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Unpacked {
     /// The digest of the uncompressed archive.
     pub diff_id: Digest,
@@ -34,6 +36,8 @@ pub(crate) struct Unpacked {
     pub has_root: bool,
     /// Directories that the archive uses but does not describe; their attributes are those of the layers below.
     pub implied: Vec<String>,
+    /// What was unpacked, file by file.
+    pub files: Recorded,
 }
 
 /// A layer that cannot be unpacked.
@@ -120,7 +124,7 @@ pub(crate) struct Target<'a> {
     /// An existing empty directory.
     pub directory: &'a Path,
     /// Where what an entry replaces goes.
-    pub trash: &'a Trash,
+    pub trash: &'a Arc<Trash>,
     pub limits: &'a Limits,
 }
 

@@ -93,5 +93,11 @@ fn unpack_archive<R: Read>(archive: Hashed<R>, target: &Target<'_>) -> Result<Un
     headers.end();
     io::copy(&mut archive, &mut io::sink())?;
     let diff_id = archive.into_inner().finish();
-    Ok(Unpacked { diff_id, usage: contents.usage, has_root: contents.has_root, implied: contents.implied })
+    Ok(Unpacked {
+        diff_id,
+        usage: contents.usage,
+        has_root: contents.has_root,
+        implied: contents.implied,
+        files: contents.files,
+    })
 }

@@ -17,7 +17,11 @@ use super::{
     entry::{Attributes, Described, Kind, Place},
     paths::DirectoryTimes,
 };
-use crate::{Limits, disk::Usage};
+use crate::{
+    Limits,
+    check::{Checksum, Recorded, Recorder},
+    disk::Usage,
+};
 
 const BUFFER: usize = 256 << 10;
 const BLOCK: u64 = 4096;
@@ -29,6 +33,7 @@ pub(super) struct Contents {
     pub usage: Usage,
     pub has_root: bool,
     pub implied: Vec<String>,
+    pub files: Recorded,
 }
 
 /// A layer being unpacked.
@@ -39,6 +44,7 @@ pub(super) struct Unpacker<'a> {
     content: u64,
     has_root: bool,
     directory_times: DirectoryTimes,
+    record: Recorder,
     buffer: Vec<u8>,
 }
 
@@ -54,6 +60,7 @@ impl<'a> Unpacker<'a> {
             content: 0,
             has_root: false,
             directory_times: DirectoryTimes::default(),
+            record: Recorder::new(target.trash)?,
             buffer: vec![0; BUFFER],
         })
     }
@@ -85,17 +92,35 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Sets what had to wait for the end.
-    pub fn finish(self) -> Result<Contents, LayerError> {
+    pub fn finish(mut self) -> Result<Contents, LayerError> {
         for (path, times) in self.directory_times.iter() {
-            // A later entry may have replaced it.
-            let Ok(directory) = self.directory.existing(path) else { continue };
-            rustix::fs::utimensat(&directory, ".", times, AtFlags::empty())
-                .map_err(LayerError::disk("set times of", path))?;
+            let directory = match self.directory.readable(path) {
+                // A later entry may have replaced it.
+                Err(_) if self.directory.disturbed => continue,
+                result => result?,
+            };
+            rustix::fs::futimens(&directory, times).map_err(LayerError::disk("set times of", path))?;
+            if !self.directory.disturbed {
+                self.record.directory(path, &directory)?;
+            }
         }
+        self.record_undescribed()?;
         let implied = self.directory.implied.iter().map(text).collect();
         let made = self.directory.made;
         let usage = Usage { bytes: self.usage.bytes + made * BLOCK, inodes: self.usage.inodes + made };
-        Ok(Contents { usage, has_root: self.has_root, implied })
+        Ok(Contents { usage, has_root: self.has_root, implied, files: self.record.finish()? })
+    }
+
+    /// Records the directories that have no entries of their own, or, where names were replaced, everything anew.
+    fn record_undescribed(&mut self) -> Result<(), LayerError> {
+        if self.directory.disturbed {
+            return self.record.anew(self.directory.root());
+        }
+        let implied: Vec<_> = self.directory.implied.iter().map(Path::to_owned).collect();
+        for path in implied {
+            self.record.directory(&path, self.directory.readable(&path)?)?;
+        }
+        if self.has_root { Ok(()) } else { self.record.directory(Path::new(""), self.directory.root()) }
     }
 
     fn count(&mut self, bytes: u64) {
@@ -105,6 +130,7 @@ impl<'a> Unpacker<'a> {
 
     fn root(&mut self, attributes: Attributes) -> Result<(), LayerError> {
         apply(self.directory.root(), &attributes, Path::new("."))?;
+        self.record.notice(&attributes);
         self.has_root = true;
         self.directory_times.insert(PathBuf::new(), attributes.times)
     }
@@ -123,7 +149,7 @@ impl<'a> Unpacker<'a> {
         match rustix::fs::mknodat(&*parent, &place.name, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => {
                 self.count(0);
-                Ok(())
+                self.record.whiteout(&path)
             }
             Err(Errno::EXIST) if is_directory(&parent, place) => {
                 mark_opaque(&child_directory(&parent, &place.name, &path)?, &path)
@@ -144,6 +170,7 @@ impl<'a> Unpacker<'a> {
         }
         let directory = child_directory(&parent, &place.name, &path)?;
         apply(&directory, &attributes, &path)?;
+        self.record.notice(&attributes);
         if before == Before::Whiteout {
             mark_opaque(&directory, &path)?;
         }
@@ -165,14 +192,14 @@ impl<'a> Unpacker<'a> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*parent, &place.name, flags, Mode::from_raw_mode(0o600))
             .map_err(LayerError::disk("create", &path))?;
-        self.fill(&file, content, size, sparse, &path)?;
+        let checksum = self.fill(&file, content, size, sparse, &path)?;
         apply(&file, attributes, &path)?;
         rustix::fs::futimens(&file, &attributes.times).map_err(LayerError::disk("set times of", &path))?;
         self.count(size);
-        Ok(())
+        self.record.file(&path, attributes, size, checksum, &file)
     }
 
-    /// Copies an entry's content; the holes of a sparse file stay holes.
+    /// Copies an entry's content and returns its checksum; the holes of a sparse file stay holes.
     fn fill<R: Read>(
         &mut self,
         file: &OwnedFd,
@@ -180,8 +207,8 @@ impl<'a> Unpacker<'a> {
         size: u64,
         sparse: bool,
         path: &Path,
-    ) -> Result<(), LayerError> {
-        let mut copied = 0;
+    ) -> Result<u64, LayerError> {
+        let (mut copied, mut checksum) = (0, Checksum::default());
         loop {
             let length = content.read(&mut self.buffer)?;
             if length == 0 {
@@ -189,6 +216,7 @@ impl<'a> Unpacker<'a> {
             }
             copied += length as u64;
             let chunk = self.buffer.get(..length).unwrap_or_default();
+            checksum.update(chunk, size);
             if sparse && chunk.iter().all(|&byte| byte == 0) {
                 rustix::fs::seek(file, SeekFrom::Start(copied)).map_err(LayerError::disk("seek in", path))?;
             } else {
@@ -201,7 +229,7 @@ impl<'a> Unpacker<'a> {
         if sparse {
             rustix::fs::ftruncate(file, size).map_err(LayerError::disk("set size of", path))?;
         }
-        Ok(())
+        Ok(checksum.finish())
     }
 
     fn symlink(&mut self, place: &Place, attributes: &Attributes, target: &Path) -> Result<(), LayerError> {
@@ -210,7 +238,8 @@ impl<'a> Unpacker<'a> {
         rustix::fs::symlinkat(target, &*parent, &place.name)
             .map_err(LayerError::disk("create symbolic link", &place.path()))?;
         self.count(0);
-        apply_at(&parent, place, attributes)
+        apply_at(&parent, place, attributes)?;
+        self.record.symlink(&place.path(), attributes, &parent, target)
     }
 
     /// The target must be in this same layer: the archive of a layer holds every name of an inode it holds.
@@ -234,7 +263,8 @@ impl<'a> Unpacker<'a> {
             Err(Errno::PERM) => Err(refuse("it is a directory")),
             Err(Errno::MLINK) => Err(refuse("it has too many links")),
             result => result.map_err(LayerError::disk("create hard link", &path)),
-        }
+        }?;
+        self.record.hard_link(&path, &target.path())
     }
 
     fn device(
@@ -266,7 +296,9 @@ impl<'a> Unpacker<'a> {
         rustix::fs::mknodat(&*parent, &place.name, file_type, Mode::from_raw_mode(0o600), device)
             .map_err(LayerError::disk("create node", &place.path()))?;
         self.count(0);
-        apply_at(&parent, place, attributes)
+        apply_at(&parent, place, attributes)?;
+        let device = (file_type != FileType::Fifo).then_some((file_type.is_block_device(), device));
+        self.record.special(&place.path(), attributes, &parent, device)
     }
 }
 

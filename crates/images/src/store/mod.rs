@@ -1,23 +1,24 @@
 //! The store: what is whole, what is in use, and the operations on it.
 
+mod check;
+mod layers;
 mod pull;
 mod state;
 mod sync;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
+pub use check::{CheckEvent, CheckOptions, Verdict};
 use corten_host::user_namespace::Mappings;
+use layers::OnDisk;
 use state::State;
 use sync::Syncer;
 use tokio::{
     io::AsyncRead,
-    sync::{OwnedMutexGuard, Semaphore},
+    sync::{OwnedMutexGuard, Semaphore, mpsc::Sender},
 };
 
 use crate::{
@@ -26,7 +27,6 @@ use crate::{
     disk::{self, Trash},
     error::blocking,
     index::{Index, LayerRecord, Step},
-    layer::Unpacked,
     reference::Reference,
     snapshot::{self, Held, SnapshotRecord, Top},
     view::{self, Kind},
@@ -51,6 +51,8 @@ struct Inner {
     /// One change of the index at a time, from what it is decided on to what follows from it.
     changing: Arc<tokio::sync::Mutex<()>>,
     downloads: Semaphore,
+    /// One check at a time: it is for the disk.
+    checking: tokio::sync::Mutex<()>,
     syncer: Syncer,
     next_directory: AtomicU64,
 }
@@ -104,6 +106,31 @@ impl Store {
         inner.collect().await
     }
 
+    /// Compares layers with what was recorded when they were unpacked, one after the other, and tells of it as it goes
+    /// on. What it reads comes from where the kernel has it: possibly from memory and not from the disk. A layer that is
+    /// found broken is remembered as such, until it is pulled again or found whole. The check ends early when the
+    /// receiver of the events is gone.
+    pub fn check(
+        &self,
+        options: CheckOptions,
+        events: Sender<CheckEvent>,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        self.inner.clone().check(options, events)
+    }
+
+    /// Fails with [`Error::Broken`] if a layer of an image is known to be broken. A pull of the image gets it anew.
+    pub fn usable(&self, image: &Image) -> Result<(), Error> {
+        let layers = image.layers.iter().map(|layer| &layer.diff_id);
+        check::refuse(&self.inner.state().layers, &image.id, layers)
+    }
+
+    /// The same for all that a container's snapshot shows.
+    pub fn snapshot_usable(&self, container: &str) -> Result<(), Error> {
+        let state = self.inner.state();
+        let held = state.snapshots.get(container).into_iter().flat_map(SnapshotRecord::held);
+        held.into_iter().try_for_each(|held| check::refuse(&state.layers, &held.image, held.layers.iter()))
+    }
+
     /// Where layers and snapshots are, and what the layers take there.
     pub fn filesystem(&self) -> (PathBuf, Usage) {
         (self.inner.root.clone(), self.inner.state().usage())
@@ -140,10 +167,13 @@ impl Store {
     pub async fn remove_snapshot(&self, container: &str) -> Result<(), Error> {
         snapshot::check_name(container)?;
         self.inner.trash.take_path(&self.inner.snapshot_path(container))?;
-        let record = self.inner.state().snapshots.remove(container);
+        let (record, last) = {
+            let mut state = self.inner.state();
+            (state.snapshots.remove(container), state.keeps_previous(container))
+        };
         match record {
             // Its layers may have waited for this.
-            Some(record) if record.held().any(|held| !self.inner.state().has_image(&held.image)) => {
+            Some(record) if last || record.held().any(|held| !self.inner.state().has_image(&held.image)) => {
                 self.inner.clone().collect().await
             }
             Some(_) => {
@@ -208,12 +238,20 @@ impl Inner {
         let trash = Arc::new(Trash::open(&root.join("t"))?);
         let index = Index::open(&root.join("index.redb"))?;
         let snapshots = snapshot::load(&root.join("s"), &trash)?;
-        let directories = layer_directories(&root.join("l"), &trash)?;
-        let (state, forgotten) = State::load(index.load()?, snapshots, &directories);
+        let on_disk = OnDisk::list(&root.join("l"), &trash)?;
+        let layers = root.join("l");
+        let wrong_files = |layer: &LayerRecord| {
+            let file = layers.join(layers::files_name(layer.directory));
+            layer.files.and_then(|sum| crate::check::wrong_record(&file, &sum))
+        };
+        let (state, forgotten) = State::load(index.load()?, snapshots, &on_disk.directories, wrong_files);
         index.apply(&forgotten)?;
         let inner = Self {
             downloads: Semaphore::new(config.max_concurrent_downloads.max(1)),
-            next_directory: AtomicU64::new(directories.iter().max().map_or(0, |highest| highest + 1)),
+            next_directory: AtomicU64::new(
+                on_disk.numbers().into_iter().max().map_or(0, |highest| highest.saturating_add(1)),
+            ),
+            checking: tokio::sync::Mutex::default(),
             syncer: Syncer::default(),
             changing: Arc::default(),
             state: Mutex::new(state),
@@ -222,7 +260,7 @@ impl Inner {
             trash,
             index,
         };
-        inner.discard_unrecorded(&directories)?;
+        inner.discard_unrecorded(&on_disk.numbers())?;
         inner.trash.empty();
         Ok(inner)
     }
@@ -231,24 +269,8 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn layer_path(&self, directory: u64) -> PathBuf {
-        self.root.join("l").join(directory.to_string())
-    }
-
     fn snapshot_path(&self, container: &str) -> PathBuf {
         self.root.join("s").join(container)
-    }
-
-    /// Directories whose record was never written, or that nothing uses any more.
-    fn discard_unrecorded(&self, directories: &[u64]) -> Result<(), Error> {
-        let steps = self.state().steps_to_collect();
-        self.index.apply(&steps)?;
-        self.state().apply(steps);
-        let known: std::collections::HashSet<_> = self.state().layers.values().map(|layer| layer.directory).collect();
-        for directory in directories.iter().filter(|directory| !known.contains(directory)) {
-            self.trash.take_path(&self.layer_path(*directory))?;
-        }
-        Ok(())
     }
 
     /// Waits until no other change is going on. The turn moves into the work, so that a caller who goes away does not
@@ -269,52 +291,6 @@ impl Inner {
         .await
     }
 
-    /// Deletes the layers that nothing uses. They vanish from the state first, so that nobody begins to use them.
-    async fn collect(self: Arc<Self>) -> Result<(), Error> {
-        let (turn, inner) = (self.turn().await, self.clone());
-        let result = blocking("collect layers", move || {
-            let (steps, taken) = inner.state().take_unused();
-            if let Err(error) = inner.index.apply(&steps) {
-                inner.state().layers.extend(taken);
-                return Err(error);
-            }
-            for layer in taken.values() {
-                inner.trash.take_path(&inner.layer_path(layer.directory))?;
-            }
-            drop(turn);
-            Ok(())
-        })
-        .await;
-        self.trash.clone().empty_soon();
-        result
-    }
-
-    /// Gives a verified layer its place: on disk for good first, then by its name, then in the index.
-    async fn commit_layer(self: &Arc<Self>, workspace: disk::Workspace, unpacked: Unpacked) -> Result<(), Error> {
-        self.syncer.sync(self.root.clone()).await?;
-        let (turn, inner) = (self.turn().await, self.clone());
-        blocking("commit a layer", move || {
-            // It may have come from another registry in the meantime.
-            if inner.state().layers.contains_key(&unpacked.diff_id) {
-                return Ok(());
-            }
-            let directory = inner.next_directory.fetch_add(1, Ordering::Relaxed);
-            let path = inner.layer_path(directory);
-            workspace.keep(&path)?;
-            disk::sync_directory(&inner.root.join("l"))?;
-            let Unpacked { diff_id, usage, has_root, implied } = unpacked;
-            let steps = vec![Step::PutLayer(diff_id, LayerRecord::new(directory, usage, has_root, implied))];
-            if let Err(error) = inner.index.apply(&steps) {
-                inner.trash.take_path(&path)?;
-                return Err(error);
-            }
-            inner.state().apply(steps);
-            drop(turn);
-            Ok(())
-        })
-        .await
-    }
-
     fn prepare_snapshot(
         &self,
         container: &str,
@@ -327,6 +303,7 @@ impl Inner {
                 if layers.iter().any(|layer| !state.layers.contains_key(layer)) {
                     return Err(Error::NotFound { reference: image.clone() });
                 }
+                check::refuse(&state.layers, image, layers.iter())?;
             }
             let snapshot = self.describe(&state, container, &record);
             state.snapshots.insert(container.to_owned(), record.clone());
@@ -380,17 +357,4 @@ impl Inner {
         let lower: Vec<_> = known.map(|layer| self.layer_path(layer.directory)).collect();
         if lower.is_empty() { vec![self.root.join("e")] } else { lower }
     }
-}
-
-/// The numbers of the layer directories there are; anything else there goes to the trash.
-fn layer_directories(path: &Path, trash: &Trash) -> Result<Vec<u64>, Error> {
-    let directory = std::fs::File::open(path).map_err(Error::io("open", path))?;
-    let mut numbers = Vec::new();
-    for name in disk::children(&directory).map_err(Error::io("list", path))? {
-        match name.to_str().and_then(|name| name.parse().ok()) {
-            Some(number) => numbers.push(number),
-            None => trash.take_path(&path.join(&name))?,
-        }
-    }
-    Ok(numbers)
 }

@@ -43,13 +43,13 @@ struct Plan {
 }
 
 /// Keeps layers from being collected while an image that needs them is put together.
-struct Hold {
+pub(super) struct Hold {
     inner: Arc<Inner>,
     layers: Vec<Digest>,
 }
 
 impl Hold {
-    fn new(inner: &Arc<Inner>, layers: impl Iterator<Item = Digest>) -> Self {
+    pub fn new(inner: &Arc<Inner>, layers: impl Iterator<Item = Digest>) -> Self {
         let layers: Vec<_> = layers.collect();
         let mut state = inner.state();
         layers.iter().for_each(|layer| *state.held.entry(*layer).or_default() += 1);
@@ -198,7 +198,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let lock = self.state().unpacking(source.registry(), diff_id);
         let _mine = lock.lock().await;
-        if self.state().layers.contains_key(&diff_id) {
+        if self.state().has_layer(&diff_id) {
             return Ok(());
         }
         let permit = self.downloads.acquire().await;

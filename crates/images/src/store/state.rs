@@ -23,29 +23,35 @@ pub(super) struct State {
     pub snapshots: BTreeMap<String, SnapshotRecord>,
     /// Layers that a pull counts on.
     pub held: HashMap<Digest, usize>,
+    /// Layers that a pull gets although they are there.
+    pub anew: HashSet<Digest>,
     /// Who unpacks a layer from a registry has its lock; others wait for it and then find the layer. Nobody waits for
     /// another registry, which may be slow on purpose.
     unpacking: HashMap<(String, Digest), Weak<tokio::sync::Mutex<()>>>,
 }
 
 impl State {
-    /// Puts together what the index and the directories say. Returns also how to correct the index: layers without a
-    /// directory are not there, nor images without a layer.
+    /// Puts together what the index and the directories say. Returns also how to correct the index: a layer without a
+    /// directory is broken, an image without a layer is not there. `wrong_files` says what is wrong with the record of a
+    /// layer's files.
     pub fn load(
         contents: Contents,
         snapshots: Vec<(String, SnapshotRecord)>,
-        directories: &[u64],
+        directories: &HashSet<u64>,
+        wrong_files: impl Fn(&LayerRecord) -> Option<String>,
     ) -> (Self, Vec<Step>) {
         let mut state = Self { snapshots: snapshots.into_iter().collect(), ..Self::default() };
         let mut wrong = Vec::new();
-        let there: HashSet<_> = directories.iter().collect();
-        for (id, layer) in contents.layers {
-            if there.contains(&layer.directory) {
-                state.layers.insert(id, layer);
-            } else {
-                tracing::warn!(layer = %id, directory = layer.directory, "layer lost its directory");
-                wrong.push(Step::DropLayer(id));
+        for (id, mut layer) in contents.layers {
+            let missing = (!directories.contains(&layer.directory)).then(|| "its directory is missing".to_owned());
+            if let Some(why) = missing.or_else(|| wrong_files(&layer)) {
+                tracing::error!(layer = %id, directory = layer.directory, why, "layer is broken: its images are not used");
+                if layer.broken.is_none() {
+                    layer.broken = Some(why);
+                    wrong.push(Step::PutLayer(id, layer.clone()));
+                }
             }
+            state.layers.insert(id, layer);
         }
         for (id, image) in contents.images {
             let whole = image.layers.iter().all(|layer| state.layers.contains_key(&layer.diff_id));
@@ -174,6 +180,64 @@ impl State {
         let mut steps: Vec<_> = names.map(|(name, _)| Step::DropReference(name.clone())).collect();
         steps.push(Step::DropImage(id));
         steps
+    }
+
+    /// Whether a layer is there, and whole as far as is known.
+    pub fn has_layer(&self, id: &Digest) -> bool {
+        !self.anew.contains(id) && self.layers.get(id).is_some_and(|layer| layer.broken.is_none())
+    }
+
+    /// The images that have a layer.
+    pub fn images_with(&self, layer: &Digest) -> Vec<Arc<Image>> {
+        let images = self.images.values().map(|(_, image)| image);
+        images.filter(|image| image.layers.iter().any(|other| other.diff_id == *layer)).cloned().collect()
+    }
+
+    /// What to call them.
+    pub fn names_with(&self, layer: &Digest) -> Vec<String> {
+        let name = |image: Arc<Image>| {
+            let name = image.repo_tags.first().or(image.repo_digests.first()).unwrap_or(&image.id);
+            name.clone()
+        };
+        self.images_with(layer).into_iter().map(name).collect()
+    }
+
+    /// What is wrong with what the index has of an image.
+    pub fn wrong_image(&self, id: &str) -> Option<String> {
+        let id = id.parse::<Digest>().ok()?;
+        let (record, image) = self.images.get(&id)?;
+        if Digest::of(record.config.as_bytes()) != id {
+            return Some("its configuration is not the one that its id names".to_owned());
+        }
+        let missing = image.layers.iter().find(|layer| !self.layers.contains_key(&layer.diff_id))?;
+        Some(format!("its layer {} is missing", missing.diff_id))
+    }
+
+    /// The snapshots that show a layer.
+    pub fn snapshots_with(&self, layer: &Digest) -> Vec<String> {
+        let shows = |record: &SnapshotRecord| record.held().any(|held| held.layers.contains(layer));
+        self.snapshots.iter().filter(|(_, record)| shows(record)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What forgets the former directories of layers that no container shows any more, and those directories.
+    pub fn steps_to_release(&self) -> (Vec<Step>, Vec<u64>) {
+        let (mut steps, mut released) = (Vec::new(), Vec::new());
+        for (id, layer) in self.layers.iter().filter(|(_, layer)| !layer.previous.is_empty()) {
+            let mut layer = layer.clone();
+            layer.previous.retain(|previous| {
+                let shown = previous.snapshots.iter().any(|name| self.snapshots.contains_key(name));
+                released.extend((!shown).then_some(previous.directory));
+                shown
+            });
+            steps.push(Step::PutLayer(*id, layer));
+        }
+        if released.is_empty() { Default::default() } else { (steps, released) }
+    }
+
+    /// Whether a snapshot keeps a former directory of a layer.
+    pub fn keeps_previous(&self, snapshot: &str) -> bool {
+        let previous = self.layers.values().flat_map(|layer| &layer.previous);
+        previous.flat_map(|previous| &previous.snapshots).any(|name| name == snapshot)
     }
 
     /// What forgets the layers that nothing uses.

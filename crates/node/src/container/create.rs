@@ -59,6 +59,7 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<Resolved>
     let (pod, config) = (&container.pod, container.config());
     let ready = pod.ready().ok_or_else(|| not_ready(pod))?;
     let image = image(node, config)?;
+    node.images.usable(&image)?;
     let user = resolve_user(node, config, &image).await?;
     let mounted = image_mounts::find(node, &pod.config, config).await?;
     let directory = node.container_directory(container.id());

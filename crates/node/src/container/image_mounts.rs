@@ -39,6 +39,7 @@ async fn look_up(node: &Node, field: &str, source: &ImageSource) -> Result<Arc<I
     let ImageSource { spec, sub_path } = source;
     let image = node.images.resolve(&spec.image)?;
     let image = image.ok_or_else(|| Error::NotFound { kind: "image", id: spec.image.clone() })?;
+    node.images.usable(&image)?;
     let Some(path) = sub_path else { return Ok(image) };
     let name = if spec.user_specified_image.is_empty() { &spec.image } else { &spec.user_specified_image };
     let why = match node.images.kind(&image, path).await? {

@@ -45,6 +45,8 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<(i32, i64
         let (pod, state) = (&container.pod.id, container.pod.state());
         return Err(Error::Precondition(format!("pod sandbox {pod:?} is {}", state.name())));
     };
+    // What it was created from may have been found broken since.
+    node.images.snapshot_usable(container.id())?;
     let task_container = container.clone();
     let (launch, filter) = node.blocking(move |node| prepare(node, &task_container)).await?;
     let launched =
