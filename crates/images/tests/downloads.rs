@@ -16,6 +16,7 @@ use std::{
 
 use corten_images::{Config, Digest, Downloads, Error, Fault, Store};
 use support::{
+    Registry,
     build::{Built, BuiltLayer, Form, Packing, archive},
     liar::{Answer, Liar, Seen},
 };
@@ -110,6 +111,30 @@ async fn a_large_blob_comes_in_ranges_and_a_small_one_whole() {
     assert_eq!(pull(&registry, settings).await.unwrap(), image.id());
     let asked = registry.asked(&path(&blob));
     assert!(asked.len() == 1 && asked[0].range().is_none(), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_registry_serves_ranges() {
+    let (image, _) = image(50 * RANGE, 1);
+    let (registry, root) = (Registry::start(), tempfile::tempdir().unwrap());
+    registry.push("a", "1", &image, Form::Oci).await;
+    let store = open(root.path(), hurried()).await;
+    assert_eq!(store.pull(&registry.reference("a:1"), None).await.unwrap().id, image.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_throttles_for_good_is_asked_by_one() {
+    let (image, _) = image(10 * RANGE, 1);
+    let tokens = Liar::start(|_| Answer::status(429)).await;
+    let challenge = format!("Bearer realm=\"http://{}/token\"", tokens.address);
+    let registry = liar(&image, move |blob, seen| match seen.range() {
+        Some((0, _)) => Answer::of(blob, seen),
+        _ => Answer::status(401).header("www-authenticate", &challenge),
+    })
+    .await;
+    let error = pull(&registry, hurried()).await.unwrap_err();
+    assert!(error.to_string().contains("token service") && error.to_string().contains("429"), "{error}");
+    assert_eq!(tokens.seen().len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,7 +449,8 @@ async fn a_slow_registry_keeps_nobody_from_the_same_layer_elsewhere() {
     assert_eq!(store.pull(&format!("{}/a:1", fast.address), None).await.unwrap().id, image.id());
     release.send(true).unwrap();
     assert_eq!(pulling.await.unwrap().unwrap().id, image.id());
-    assert_eq!(std::fs::read_dir(root.path().join("l")).unwrap().count(), 1);
+    // Its directory and the record of its files.
+    assert_eq!(std::fs::read_dir(root.path().join("l")).unwrap().count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

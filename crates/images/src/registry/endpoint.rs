@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -54,6 +54,8 @@ pub(super) struct Endpoint {
     mirrored: Option<String>,
     credentials: Option<Credentials>,
     authorization: Mutex<Option<HeaderValue>>,
+    /// Why no token was given, after all that could be tried; all who wait for one need not try it again.
+    no_token: OnceLock<Trouble>,
     settings: Arc<Downloads>,
     /// It has answered something.
     answered: AtomicBool,
@@ -81,6 +83,7 @@ impl Endpoint {
             mirrored,
             credentials,
             authorization: Mutex::new(None),
+            no_token: OnceLock::new(),
             settings,
             answered: AtomicBool::new(false),
             whole_only: AtomicBool::new(false),
@@ -264,7 +267,11 @@ impl Endpoint {
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.repository));
                 let token = || self.token(&realm, service.as_deref(), &scope, credentials.as_ref());
                 // The request that it is for need not try all this again.
-                retrying(&self.settings, token).await.map_err(Trouble::once)?
+                let token = match self.no_token.get() {
+                    Some(trouble) => Err(trouble.clone()),
+                    None => retrying(&self.settings, token).await.map_err(Trouble::once),
+                };
+                token.inspect_err(|trouble| drop(self.no_token.set(trouble.clone())))?
             }
             _ => return Err(refused()),
         }
