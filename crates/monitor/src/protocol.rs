@@ -286,6 +286,10 @@ pub enum Message {
         container: String,
         /// The exec'd process, if it was one.
         exec: Option<String>,
+        /// When the container was started, in nanoseconds since the Unix epoch: its exit may be told before its launch is
+        /// answered. Nothing of an exec'd process, and from a monitor of 0.1.0.
+        #[serde(default)]
+        started: Option<i64>,
         /// How.
         exit: Exit,
     },

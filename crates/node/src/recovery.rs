@@ -211,7 +211,7 @@ async fn reconcile(node: &Arc<Node>, pod: &Arc<Pod>, container: &Arc<Container>,
         }
         (S::Starting | S::Running(_) | S::Stopping(_), Some(HeldState::Exited { started, exit, .. })) => {
             container.set(node, S::Exited(Ended::seen(*started, exit)))?;
-            exits::exited(node, pod, container.id(), exit).await;
+            exits::exited(node, pod, container.id(), Some(*started), exit).await;
             Ok(())
         }
         // Its launch never reached the monitor.

@@ -55,6 +55,30 @@ fn a_life_is_told_in_order_with_statuses() {
     });
 }
 
+/// Their ends may be told before their starts are answered.
+#[test]
+fn what_ends_at_once_started_when_its_status_says_so() {
+    lab::test(Setup::default(), async |lab| {
+        let image = lab.busybox().await;
+        let pod_config = lab.pod("told");
+        let pod = lab.run_pod(&pod_config).await;
+        let mut events = lab.cri.runtime().get_container_events(GetEventsRequest {}).await.unwrap().into_inner();
+        for number in 0..10 {
+            let config = pods::script(&format!("short-{number}"), &image, "exit 0");
+            let short = lab.start(&pod, &pod_config, &config).await;
+            let stopped = loop {
+                let event = next(&mut events).await;
+                if event.container_event_type() == ContainerStoppedEvent {
+                    break event;
+                }
+            };
+            let told = stopped.containers_statuses.iter().find(|status| status.id == short).unwrap();
+            let status = lab.cri.status(&short).await.unwrap();
+            assert_eq!((told.started_at, told.finished_at), (status.started_at, status.finished_at));
+        }
+    });
+}
+
 #[test]
 fn everybody_who_listens_is_told_and_a_listener_may_go() {
     lab::test(Setup::default(), async |lab| {

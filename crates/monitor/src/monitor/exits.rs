@@ -92,7 +92,7 @@ impl Monitor {
         if let Some(container) = self.containers.get_mut(id) {
             container.execs.remove(&exec);
         }
-        self.broadcast(&Message::Exited { container: id.to_owned(), exec: Some(exec), exit });
+        self.broadcast(&Message::Exited { container: id.to_owned(), exec: Some(exec), started: None, exit });
     }
 
     fn init_ended(&mut self, id: &str, ended: Ended) {
@@ -157,7 +157,7 @@ impl Monitor {
         container.state = State::Exited { pid, started, exit };
         let of_exit = [Due::Told(id.to_owned()), Due::Finish(id.to_owned())];
         self.timers.retain(|(_, due)| !of_exit.contains(due));
-        self.broadcast(&Message::Exited { container: id.to_owned(), exec: None, exit });
+        self.broadcast(&Message::Exited { container: id.to_owned(), exec: None, started: Some(started), exit });
         self.press_on();
     }
 

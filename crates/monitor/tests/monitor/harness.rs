@@ -271,7 +271,7 @@ impl Client {
         loop {
             match self.message() {
                 Some((Message::Reply { seq, result }, fds)) if seq == wanted => return (result, fds),
-                Some((Message::Exited { container, exec, exit }, _)) => self.exits.push((container, exec, exit)),
+                Some((Message::Exited { container, exec, exit, .. }, _)) => self.exits.push((container, exec, exit)),
                 other => panic!("waiting for reply {wanted}: {other:?}"),
             }
         }
@@ -283,7 +283,7 @@ impl Client {
         while !wanted.is_empty() {
             match self.message() {
                 Some((Message::Reply { seq, result: Ok(_) }, _)) => wanted.retain(|other| *other != seq),
-                Some((Message::Exited { container, exec, exit }, _)) => self.exits.push((container, exec, exit)),
+                Some((Message::Exited { container, exec, exit, .. }, _)) => self.exits.push((container, exec, exit)),
                 other => panic!("waiting for replies {wanted:?}: {other:?}"),
             }
         }
@@ -305,7 +305,7 @@ impl Client {
                 return self.exits.remove(index).2;
             }
             match self.message() {
-                Some((Message::Exited { container, exec, exit }, _)) => self.exits.push((container, exec, exit)),
+                Some((Message::Exited { container, exec, exit, .. }, _)) => self.exits.push((container, exec, exit)),
                 other => panic!("waiting for the exit of {container} {exec:?}: {other:?}"),
             }
         }

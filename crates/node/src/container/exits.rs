@@ -19,7 +19,7 @@ pub fn watch(node: &Arc<Node>, pod: &Arc<Pod>, mut events: UnboundedReceiver<Eve
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             match event {
-                Event::Exited { container, exit } => exited(&node, &pod, &container, &exit).await,
+                Event::Exited { container, started, exit } => exited(&node, &pod, &container, started, &exit).await,
                 Event::Gone => return gone(&node, &pod).await,
             }
         }
@@ -27,13 +27,13 @@ pub fn watch(node: &Arc<Node>, pod: &Arc<Pod>, mut events: UnboundedReceiver<Eve
 }
 
 /// Notes that a container ended as its monitor saw it, and lets the monitor forget it.
-pub async fn exited(node: &Arc<Node>, pod: &Arc<Pod>, id: &str, exit: &Exit) {
+pub async fn exited(node: &Arc<Node>, pod: &Arc<Pod>, id: &str, started: Option<i64>, exit: &Exit) {
     let Some(container) = node.containers.get(id) else { return };
     tracing::info!(container = id, code = exit.code, signal = exit.signal, oom = exit.oom, "container exited");
     let noted = container.change(node, |state| match state {
         State::Running(run) | State::Stopping(run) => Some(State::Exited(Ended::seen(run.started_at, exit))),
-        // Faster than the answer to its own launch, which puts the start time right.
-        State::Starting => Some(State::Exited(Ended::seen(exit.at, exit))),
+        // Faster than the answer to its own launch, which puts the start time right if it was not told.
+        State::Starting => Some(State::Exited(Ended::seen(started.unwrap_or(exit.at), exit))),
         State::Creating | State::Created | State::Exited(_) | State::Lost(_) | State::Removing(_) => None,
     });
     match noted {

@@ -42,6 +42,8 @@ pub enum Event {
     Exited {
         /// The container's id.
         container: String,
+        /// When it was started, in nanoseconds since the Unix epoch, if the monitor says so.
+        started: Option<i64>,
         /// How.
         exit: Exit,
     },
@@ -321,8 +323,8 @@ async fn read(link: Arc<Link>, events: mpsc::UnboundedSender<Event>) {
                     let _ = waiter.send((result, fds));
                 }
             }
-            Ok(Message::Exited { container, exec: None, exit }) => {
-                let _ = events.send(Event::Exited { container, exit });
+            Ok(Message::Exited { container, exec: None, started, exit }) => {
+                let _ = events.send(Event::Exited { container, started, exit });
             }
             Ok(Message::Exited { exec: Some(exec), exit, .. }) => {
                 if let Some(waiter) = lock(&link.waiting).execs.remove(&exec) {
