@@ -30,7 +30,7 @@ impl Default for Config {
     }
 }
 
-/// How one blob is downloaded, and how much patience there is with its registry. Zeros count as ones.
+/// How one blob is downloaded, and how much patience there is with its registry. Zeros count as ones, except of `retries`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Downloads {
