@@ -35,6 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// Pull an image and print the reference of what came.
     Pull(Pull),
+    /// Show how an image would be pulled: every host that cortend would ask, in order, and who says so. Only cortend can.
+    ExplainPull(ExplainPull),
     /// List the images.
     Images(Images),
     /// Run the pods of a Kubernetes manifest.
@@ -87,6 +89,18 @@ pub struct Pull {
     pub image: String,
     #[command(flatten)]
     pub credentials: Credentials,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainPull {
+    /// The image, as in registry.example.org/name:tag.
+    pub image: String,
+    /// Ask each host for the manifest, and show what it says.
+    #[arg(long = "try")]
+    pub ask: bool,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 #[derive(Debug, Args)]

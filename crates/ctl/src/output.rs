@@ -61,12 +61,20 @@ pub fn value(value: &Value, format: Format) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Show`] when there is no such message.
 pub fn message(name: &str, message: &impl prost::Message) -> Result<Value, Error> {
-    convert(name, &message.encode_to_vec()).map_err(|why| Error::Show(format!("{name}: {why}")))
+    in_package("runtime.v1", name, message)
+}
+
+/// A message of a package as JSON, as by [`message()`].
+///
+/// # Errors
+/// As [`message()`].
+pub fn in_package(package: &str, name: &str, message: &impl prost::Message) -> Result<Value, Error> {
+    convert(&format!("{package}.{name}"), &message.encode_to_vec()).map_err(|why| Error::Show(format!("{name}: {why}")))
 }
 
 fn convert(name: &str, bytes: &[u8]) -> Result<Value, String> {
     let pool = DescriptorPool::decode(corten_cri::DESCRIPTORS).map_err(|error| error.to_string())?;
-    let descriptor = pool.get_message_by_name(&format!("runtime.v1.{name}")).ok_or("no such message")?;
+    let descriptor = pool.get_message_by_name(name).ok_or("no such message")?;
     let dynamic = DynamicMessage::decode(descriptor, bytes).map_err(|error| error.to_string())?;
     let options = SerializeOptions::new().skip_default_fields(false).stringify_64_bit_integers(false);
     dynamic.serialize_with_options(serde_json::value::Serializer, &options).map_err(|error| error.to_string())

@@ -200,6 +200,13 @@ impl Runtime {
         call!(self.images.remove_image("ImageService/RemoveImage", request), "remove image {image}").map(drop)
     }
 
+    /// ExplainPull of cortend's own service: as long as the hosts take.
+    pub async fn explain_pull(&self, image: &str, ask: bool) -> Result<node::ExplainPullResponse, Error> {
+        let request = node::ExplainPullRequest { image: image.to_owned(), ask };
+        let answer = self.node.clone().explain_pull(request).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call(format!("explain the pull of {image}"), status))
+    }
+
     /// LoadImage of cortend's own service: as long as it takes.
     pub async fn load_image(
         &self,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::registry::{Credentials, HostsBlocks};
+
 /// The `[registry]` section of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,8 +17,20 @@ pub struct Config {
     pub max_concurrent_downloads: usize,
     /// How each of them is downloaded.
     pub download: Downloads,
+    /// Whether credentials of a request that name no server are shown to the registry's mirrors, too.
+    pub credentials_for_mirrors: bool,
+    /// Docker's `config.json`, for credentials that neither the request nor `credentials` has.
+    pub docker_config: Option<PathBuf>,
+    /// Where the `docker-credential-*` programs are that `docker_config` names.
+    pub credential_helper_dir: Option<PathBuf>,
+    /// How long such a program may run before it is killed.
+    pub credential_helper_timeout_seconds: u64,
     /// What an image may not exceed.
     pub limits: Limits,
+    /// What a registry's `hosts.toml` could say, by registry. Comes before the directories; `_default` after them.
+    pub hosts: HostsBlocks,
+    /// Credentials, by the host that may see them.
+    pub credentials: Credentials,
 }
 
 impl Default for Config {
@@ -25,7 +39,13 @@ impl Default for Config {
             config_path: Vec::new(),
             max_concurrent_downloads: 6,
             download: Downloads::default(),
+            credentials_for_mirrors: false,
+            docker_config: None,
+            credential_helper_dir: None,
+            credential_helper_timeout_seconds: 30,
             limits: Limits::default(),
+            hosts: HostsBlocks::default(),
+            credentials: Credentials::default(),
         }
     }
 }
@@ -67,6 +87,29 @@ impl Default for Downloads {
             stall_bytes_per_second: 1024,
             stall_seconds: 30,
         }
+    }
+}
+
+impl Config {
+    /// Whether the values can be: the key and why not.
+    ///
+    /// # Errors
+    /// The first that cannot, without a secret.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        for (key, path) in
+            [("docker_config", &self.docker_config), ("credential_helper_dir", &self.credential_helper_dir)]
+        {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return Err((key.to_owned(), "must be an absolute path".to_owned()));
+            }
+        }
+        if self.credential_helper_timeout_seconds == 0 {
+            return Err(("credential_helper_timeout_seconds".to_owned(), "must not be 0".to_owned()));
+        }
+        for (key, login) in &self.credentials {
+            login.check().map_err(|why| (format!("credentials.{key:?}"), why.to_owned()))?;
+        }
+        self.hosts.check()
     }
 }
 

@@ -38,7 +38,7 @@ pub use digest::Digest;
 pub use disk::Usage;
 pub use error::{Error, Fault};
 pub use image::{Image, ImageLayer};
-pub use registry::Auth;
+pub use registry::{Answer, Auth, Explanation, HostExplanation, Place};
 pub use snapshot::Snapshot;
 pub use store::{CheckEvent, CheckOptions, Store, Verdict};
 pub use view::Kind;

@@ -1,13 +1,17 @@
 //! Image references, normalised as Docker does: `busybox` is `docker.io/library/busybox:latest`.
 //!
-//! The grammar is that of the distribution project (`[domain/]path[:tag][@digest]`). When both a tag and a digest
+//! The grammar is that of the distribution project (`[domain/]path[:tag][@digest]`, github.com/distribution/reference), but for
+//! digests, which are sha256 only, ports, which end at 65535, and IPv6 addresses, which must be some. When both a tag and a digest
 //! are given the digest decides and the tag is dropped.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use crate::digest::Digest;
 
-const MAX_NAME: usize = 255;
+/// The longest repository (distribution's `RepositoryNameTotalLengthMax`).
+const MAX_PATH: usize = 255;
+/// The longest registry: a name of the DNS and a port.
+const MAX_DOMAIN: usize = 253 + 6;
 const MAX_TAG: usize = 128;
 
 /// What a reference points at within its repository.
@@ -84,6 +88,9 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     if text.is_empty() {
         return Err("it is empty");
     }
+    if Digest::from_hex(text).is_ok() {
+        return Err("64 hexadecimal digits are an image id and not a name");
+    }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {
             let digest =
@@ -94,8 +101,11 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     };
     let (name, tag) = split_tag(rest)?;
     let (domain, path) = split_domain(name)?;
-    if domain.len() + 1 + path.len() > MAX_NAME {
-        return Err("the name is longer than 255 bytes");
+    if path.len() > MAX_PATH {
+        return Err("the repository is longer than 255 bytes");
+    }
+    if domain.len() > MAX_DOMAIN {
+        return Err("the registry is longer than 259 bytes");
     }
     let version = match digest {
         Some(digest) => Version::Digest(digest),
@@ -134,9 +144,6 @@ fn split_domain(name: &str) -> Result<(String, String), &'static str> {
     if !is_domain(domain) {
         return Err("the registry is not a host name with an optional port");
     }
-    if domain == "docker.io" && !name.contains('/') && Digest::from_hex(path).is_ok() {
-        return Err("64 hexadecimal digits are an image id and not a name");
-    }
     if !path.split('/').all(is_path_component) {
         return Err("the repository must be lowercase letters and digits, separated by single . _ - / or by __");
     }
@@ -152,7 +159,7 @@ fn looks_like_domain(first: &str) -> bool {
 
 fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => (None, port.strip_prefix(':')),
+        Some((address, port)) if is_ipv6(address) => (None, port.strip_prefix(':')),
         Some(_) => return false,
         None => match domain.split_once(':') {
             Some((host, port)) => (Some(host), Some(port)),
@@ -161,6 +168,11 @@ fn is_domain(domain: &str) -> bool {
     };
     let well_ended = !domain.contains(']') || domain.ends_with(']') || port.is_some();
     well_ended && host.is_none_or(is_host) && port.is_none_or(is_port)
+}
+
+/// Not with an IPv4 address at its end.
+fn is_ipv6(address: &str) -> bool {
+    !address.contains('.') && address.parse::<Ipv6Addr>().is_ok()
 }
 
 fn is_host(host: &str) -> bool {

@@ -134,13 +134,24 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not valid TOML, has an unknown key, or a value of the wrong type.
-    #[error("{path}: {source}", path = path.display())]
+    /// The file is not valid TOML, has an unknown key, or a value of the wrong type. The line is not repeated: it may be a
+    /// secret.
+    #[error("{path}: line {line}: {why}", path = path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        source: Box<toml::de::Error>,
+        /// Where.
+        line: usize,
+        /// What.
+        why: String,
+    },
+    /// A key of the section `registry` has a value that cannot be; it is not repeated, as it may be a secret.
+    #[error("{key}: {why}")]
+    Registry {
+        /// The key.
+        key: String,
+        /// Why it cannot be.
+        why: String,
     },
     /// A key has a value that cannot be.
     #[error("{key} = {value:?}: {why}")]
@@ -219,8 +230,11 @@ impl Config {
         };
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        let config: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
+            ConfigError::Parse { path: path.to_owned(), line, why: error.message().to_owned() }
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -257,6 +271,7 @@ impl Config {
         require((256..=1 << 20).contains(&line), "container_log.max_line", line, "must be from 256 to 1048576")?;
         let output = self.exec.max_output;
         require(output <= 16 << 20, "exec.max_output", output, "must be at most 16777216, the CRI's largest message")?;
+        self.registry.check().map_err(|(key, why)| ConfigError::Registry { key: format!("registry.{key}"), why })?;
         let messages = Shapes::compiled().ok();
         for name in &self.interface.refuse_unknown_fields_in {
             let known = messages.is_none_or(|messages| messages.message(name).is_some());
@@ -324,6 +339,7 @@ mod tests {
             ("[runtimes.runc]\nbinary = \"runc\"", "runtimes.runc.binary"),
             ("[runtimes.corten]\nbinary = \"/bin/runc\"", "runtimes"),
             ("[cgroup]\nprefix = \"a/b\"", "cgroup.prefix"),
+            ("[registry]\ndocker_config = \"x\"", "registry.docker_config"),
             ("[container_log]\nmax_line = 1", "container_log.max_line"),
             ("[streaming]\ntls_cert = \"/x\"", "streaming.tls_cert"),
             ("[streaming]\ntls_cert = \"x\"\ntls_key = \"/y\"", "streaming.tls_cert"),

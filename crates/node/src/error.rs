@@ -106,7 +106,9 @@ impl From<corten_images::Error> for Error {
         match error.fault() {
             Fault::Caller => Self::Image { code: Code::InvalidArgument, text },
             Fault::NotFound => Self::Image { code: Code::NotFound, text },
-            Fault::Unavailable => Self::Image { code: Code::Unavailable, text },
+            // The kubelet looks for its `RegistryUnavailable` at the beginning of errors with this code only; with
+            // `Unavailable` clients would take the daemon for the one that is away.
+            Fault::Unavailable => Self::Image { code: Code::Unknown, text },
             Fault::Outside => Self::Image { code: Code::Unknown, text },
             Fault::Precondition => Self::Image { code: Code::FailedPrecondition, text },
             Fault::Node => Self::Image { code: Code::Internal, text },

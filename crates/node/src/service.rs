@@ -147,6 +147,14 @@ impl api::node_server::Node for Service {
         let timeline = rpc::pod_timeline::handle(&self.0, request.into_inner()).await;
         Ok(Response::new(timeline.map_err(logged("pod_timeline"))?))
     }
+
+    async fn explain_pull(
+        &self,
+        request: Request<api::ExplainPullRequest>,
+    ) -> Result<Response<api::ExplainPullResponse>, Status> {
+        let explained = rpc::explain_pull::handle(&self.0, request.into_inner()).await;
+        Ok(Response::new(explained.map_err(logged("explain_pull"))?))
+    }
 }
 
 /// An error on its way out, told in the log too: the node's own as errors, a caller's for whoever looks closely.

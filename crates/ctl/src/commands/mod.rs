@@ -2,6 +2,7 @@
 
 mod attach;
 mod exec;
+mod explain_pull;
 mod image_load;
 mod images;
 mod info;
@@ -50,6 +51,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Attach(args) => attach::run(&runtime, args).await,
         Command::PortForward(args) => done(port_forward::run(&runtime, args).await),
         Command::Pull(args) => done(pull::run(&runtime, args).await),
+        Command::ExplainPull(args) => done(explain_pull::run(&runtime, args).await),
         Command::Images(args) | Command::Image(Image::Ls(args)) => done(images::run(&runtime, args).await),
         Command::Pods(args) => done(pods::run(&runtime, args).await),
         Command::Ps(args) => done(ps::run(&runtime, args).await),

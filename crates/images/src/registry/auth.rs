@@ -73,13 +73,27 @@ impl Auth {
         if !server.eq_ignore_ascii_case(host) && !docker {
             return None;
         }
+        self.open()
+    }
+
+    /// What may be shown, to whom it may be.
+    pub(super) fn open(&self) -> Option<Credentials> {
         let present = |text: &String| (!text.is_empty()).then(|| text.clone());
-        let basic = |plain: String| Credentials::Basic(format!("Basic {}", BASE64_STANDARD.encode(plain)));
         present(&self.registry_token)
             .map(Credentials::RegistryToken)
             .or_else(|| present(&self.identity_token).map(Credentials::IdentityToken))
-            .or_else(|| present(&self.username).map(|user| basic(format!("{user}:{}", self.password))))
-            .or_else(|| present(&self.auth).and_then(|_| self.packed()).map(basic))
+            .or_else(|| present(&self.username).map(|user| Credentials::basic(&user, &self.password)))
+            .or_else(|| present(&self.auth).and_then(|_| self.packed()).map(|plain| Credentials::packed(&plain)))
+    }
+}
+
+impl Credentials {
+    pub fn basic(user: &str, password: &str) -> Self {
+        Self::packed(&format!("{user}:{password}"))
+    }
+
+    fn packed(plain: &str) -> Self {
+        Self::Basic(format!("Basic {}", BASE64_STANDARD.encode(plain)))
     }
 }
 
@@ -88,7 +102,7 @@ fn server_host(address: &str) -> &str {
     rest.split('/').next().unwrap_or_default()
 }
 
-fn is_docker_hub(host: &str) -> bool {
+pub(super) fn is_docker_hub(host: &str) -> bool {
     matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
 }
 

@@ -19,9 +19,10 @@ use tokio::{
 };
 
 use super::{
-    Auth, Fetched,
+    Fetched,
     answer::{self, Trouble, bounded, describe, header},
     auth::{Challenge, Credentials},
+    credentials::Keyring,
     download::{Again, retrying},
     hosts::{Capability, Host},
     tls::{self, Clients},
@@ -52,7 +53,8 @@ pub(super) struct Endpoint {
     repository: String,
     /// The registry that the reference names, if this is a mirror of it.
     mirrored: Option<String>,
-    credentials: Option<Credentials>,
+    keyring: Arc<Keyring>,
+    credentials: OnceCell<Option<Credentials>>,
     authorization: Mutex<Option<HeaderValue>>,
     /// Why no token was given, after all that could be tried; all who wait for one need not try it again.
     no_token: OnceLock<Trouble>,
@@ -68,11 +70,10 @@ impl Endpoint {
     pub fn new(
         host: Host,
         reference: &Reference,
-        auth: Option<&Auth>,
+        keyring: Arc<Keyring>,
         settings: Arc<Downloads>,
     ) -> Result<Self, Error> {
         let clients = tls::clients(&host.tls)?;
-        let credentials = auth.and_then(|auth| auth.credentials(host.name(), reference));
         let mirrored = host.mirror.then(|| reference.domain().to_owned());
         let repository = reference.path().to_owned();
         Ok(Self {
@@ -81,7 +82,8 @@ impl Endpoint {
             base: OnceCell::new(),
             repository,
             mirrored,
-            credentials,
+            keyring,
+            credentials: OnceCell::new(),
             authorization: Mutex::new(None),
             no_token: OnceLock::new(),
             settings,
@@ -160,13 +162,7 @@ impl Endpoint {
 
     async fn url(&self, kind: Kind, name: &str) -> Result<Url, Trouble> {
         let base = self.base.get_or_init(|| self.find_base()).await;
-        let kind = if kind == Kind::Manifest { "manifests" } else { "blobs" };
-        let text = format!("{base}/{}/{kind}/{name}", self.repository);
-        let mut url = Url::parse(&text).map_err(|error| Trouble::Broken(format!("{text}: {error}")))?;
-        if let Some(registry) = &self.mirrored {
-            url.query_pairs_mut().append_pair("ns", registry);
-        }
-        Ok(url)
+        url(base, &self.repository, kind, name, self.mirrored.as_deref()).map_err(Trouble::Broken)
     }
 
     /// The host's base URL. Where `http` may not be what is meant, TLS is tried first; what answers in plain HTTP, or not at
@@ -239,6 +235,8 @@ impl Endpoint {
                 self.answered.store(true, Ordering::Relaxed);
                 Ok(response)
             }
+            // To try again does not help: it is there, and not trusted.
+            Ok(Err(error)) if tls::is_refusal(&error) => Err(Trouble::Broken(format!("TLS: {}", describe(&error)))),
             Ok(Err(error)) if error.is_connect() => Err(silent(describe(&error))),
             Ok(Err(error)) => Err(Trouble::Unavailable(describe(&error), Again::Soon)),
             Err(_) => Err(silent(format!("no answer in {} seconds", self.patience().as_secs()))),
@@ -260,7 +258,10 @@ impl Endpoint {
         }
         let challenge = Challenge::choose(response.headers().get_all(WWW_AUTHENTICATE));
         let refused = || Trouble::Denied("401 Unauthorized".to_owned());
-        let mut value = match (challenge, &self.credentials) {
+        let credentials = self.credentials.get_or_try_init(|| self.keyring.find(self.host.name())).await;
+        let credentials =
+            credentials.map_err(|why| Trouble::Denied(format!("401 Unauthorized; credentials: {why}")))?;
+        let mut value = match (challenge, credentials) {
             (Some(Challenge::Basic), Some(Credentials::Basic(basic))) => basic.clone(),
             (Some(Challenge::Bearer { .. }), Some(Credentials::RegistryToken(token))) => format!("Bearer {token}"),
             (Some(Challenge::Bearer { realm, service, scope }), credentials) => {
@@ -316,6 +317,7 @@ impl Endpoint {
         };
         let response = self.send(request).await.map_err(|trouble| match trouble {
             Trouble::Unavailable(why, again) => Trouble::Unavailable(format!("token service {realm}: {why}"), again),
+            Trouble::Broken(why) => Trouble::Broken(format!("token service {realm}: {why}")),
             other => other,
         })?;
         if response.status() != StatusCode::OK {
@@ -324,6 +326,17 @@ impl Endpoint {
         let bytes = bounded(&self.settings, response, TOKEN_BYTES, "token").await?;
         super::auth::token(&bytes).map_err(|why| Trouble::Broken(format!("token service {realm}: {why}")))
     }
+}
+
+/// Where something of a repository is. A mirror is told whose it is.
+pub(super) fn url(base: &str, repository: &str, kind: Kind, name: &str, mirrored: Option<&str>) -> Result<Url, String> {
+    let kind = if kind == Kind::Manifest { "manifests" } else { "blobs" };
+    let text = format!("{base}/{repository}/{kind}/{name}");
+    let mut url = Url::parse(&text).map_err(|error| format!("{text}: {error}"))?;
+    if let Some(registry) = mirrored {
+        url.query_pairs_mut().append_pair("ns", registry);
+    }
+    Ok(url)
 }
 
 fn redirected(from: &Url, response: &Response) -> Result<Url, Trouble> {

@@ -17,9 +17,10 @@ use std::{
 };
 
 use reqwest::header::HeaderMap;
+use toml::Table;
 
 use super::tls::Tls;
-use crate::Error;
+use crate::{Config, Error};
 pub(crate) use url::host_and_port;
 
 /// What a host may be asked for.
@@ -31,6 +32,16 @@ pub(crate) enum Capability {
     Resolve,
 }
 
+impl Capability {
+    /// As `hosts.toml` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Resolve => "resolve",
+        }
+    }
+}
+
 /// Who says that a host is to be asked, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
@@ -40,6 +51,8 @@ pub(crate) enum Said {
     File { path: PathBuf, line: Option<usize> },
     /// A directory with certificates, in Docker's form.
     Certificates(PathBuf),
+    /// Our own configuration.
+    Configuration(String),
 }
 
 impl fmt::Display for Said {
@@ -49,6 +62,7 @@ impl fmt::Display for Said {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Self::File { path, line: None } => write!(f, "{}", path.display()),
             Self::Certificates(path) => write!(f, "{} (certificates)", path.display()),
+            Self::Configuration(registry) => write!(f, "registry.hosts.{registry:?}"),
         }
     }
 }
@@ -87,31 +101,75 @@ impl Host {
     }
 }
 
-/// The hosts for a registry, in the order to ask them.
-pub(crate) fn find(config_path: &[PathBuf], domain: &str) -> Result<Vec<Host>, Error> {
-    match known_directory(config_path, domain)? {
-        Some(directory) => in_directory(&directory, domain),
-        None => Ok(vec![Host::registry(domain, Said::Default)]),
+/// A place that may say which hosts to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A table of our own configuration, by its registry.
+    Configuration(String),
+    Directory(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(registry) => write!(f, "registry.hosts.{registry:?}"),
+            Self::Directory(path) => write!(f, "{}", path.display()),
+        }
     }
 }
 
-/// The first directory that is for this registry, or for all.
-fn known_directory(config_path: &[PathBuf], domain: &str) -> Result<Option<PathBuf>, Error> {
-    for directory in candidates(config_path, domain) {
-        match directory.metadata() {
-            Ok(_) => return Ok(Some(directory)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(Error::HostsFile { path: directory, why: error.to_string() }),
+const DEFAULT: &str = "_default";
+
+/// Every place that is looked at, in the order of preference: what our configuration says of the registry by its name, the
+/// directories in containerd's order, what our configuration says of all.
+pub(crate) fn places(config: &Config, domain: &str) -> Vec<Place> {
+    let with_port = domain.rsplit_once(':').map(|(host, port)| format!("{host}_{port}_"));
+    let names: Vec<_> = with_port.into_iter().chain([domain.to_owned(), DEFAULT.to_owned()]).collect();
+    let directories = config.config_path.iter().flat_map(|path| names.iter().map(move |name| path.join(name)));
+    std::iter::once(Place::Configuration(domain.to_owned()))
+        .chain(directories.map(Place::Directory))
+        .chain([Place::Configuration(DEFAULT.to_owned())])
+        .collect()
+}
+
+/// The first place that there is.
+pub(crate) fn place(config: &Config, domain: &str) -> Result<Option<Place>, Error> {
+    for place in places(config, domain) {
+        let there = match &place {
+            Place::Configuration(registry) => config.hosts.get(registry).is_some(),
+            Place::Directory(path) => is_there(path)?,
+        };
+        if there {
+            return Ok(Some(place));
         }
     }
     Ok(None)
 }
 
-/// Every directory that is looked for, in the order of preference.
-pub(crate) fn candidates(config_path: &[PathBuf], domain: &str) -> Vec<PathBuf> {
-    let with_port = domain.rsplit_once(':').map(|(host, port)| format!("{host}_{port}_"));
-    let names: Vec<_> = with_port.into_iter().chain([domain.to_owned(), "_default".to_owned()]).collect();
-    config_path.iter().flat_map(|path| names.iter().map(move |name| path.join(name))).collect()
+fn is_there(path: &Path) -> Result<bool, Error> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(Error::HostsFile { path: path.to_owned(), why: error.to_string() }),
+    }
+}
+
+/// The hosts for a registry, in the order to ask them.
+pub(crate) fn find(config: &Config, domain: &str) -> Result<Vec<Host>, Error> {
+    match place(config, domain)? {
+        Some(Place::Directory(directory)) => in_directory(&directory, domain),
+        Some(Place::Configuration(registry)) => {
+            let table = config.hosts.get(&registry).cloned().unwrap_or_default();
+            let path = PathBuf::from(format!("registry.hosts.{registry:?}"));
+            file::block(table, &registry, domain).map_err(|why| Error::HostsFile { path, why })
+        }
+        None => Ok(vec![Host::registry(domain, Said::Default)]),
+    }
+}
+
+/// Whether a table of our own configuration can be used.
+pub(super) fn check_block(registry: &str, table: &Table) -> Result<(), String> {
+    file::block(table.clone(), registry, registry).map(|_| ())
 }
 
 fn in_directory(directory: &Path, domain: &str) -> Result<Vec<Host>, Error> {

@@ -2,22 +2,28 @@
 
 mod answer;
 mod auth;
+mod credentials;
 mod download;
 mod endpoint;
+pub(crate) mod explain;
 mod hosts;
+mod settings;
 mod tls;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use answer::Trouble;
 pub use auth::Auth;
+use credentials::Keyring;
 pub(crate) use download::Download;
 use download::Sources;
 use endpoint::Endpoint;
+pub use explain::{Answer, Explanation, HostExplanation, Place};
 use hosts::Capability;
+pub use settings::{Credentials, HostsBlocks, Login, Secret};
 
 use crate::{
-    Downloads, Error, Limits,
+    Config, Downloads, Error, Limits,
     digest::Digest,
     error::blocking,
     manifest::Content,
@@ -40,16 +46,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Finds the hosts for a reference.
-    pub async fn open(
-        config_path: Vec<PathBuf>,
-        settings: Downloads,
-        reference: Reference,
-        auth: Option<Auth>,
-    ) -> Result<Self, Error> {
-        let settings = Arc::new(settings);
+    pub async fn open(config: &Config, reference: Reference, auth: Option<Auth>) -> Result<Self, Error> {
+        let keyring = Arc::new(Keyring::new(auth, config.clone(), reference.clone()));
+        let (config, settings) = (config.clone(), Arc::new(config.download.clone()));
         blocking("read the registry configuration", move || {
-            let hosts = hosts::find(&config_path, reference.domain())?.into_iter();
-            let endpoint = |host| Endpoint::new(host, &reference, auth.as_ref(), settings.clone()).map(Arc::new);
+            let hosts = hosts::find(&config, reference.domain())?.into_iter();
+            let endpoint = |host| Endpoint::new(host, &reference, keyring.clone(), settings.clone()).map(Arc::new);
             let endpoints = hosts.map(endpoint).collect::<Result<_, _>>()?;
             Ok(Self { reference, endpoints, settings })
         })

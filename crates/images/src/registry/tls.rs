@@ -5,7 +5,7 @@ mod verify;
 
 use std::{
     error::Error as StdError,
-    fmt,
+    fmt, io,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -191,12 +191,12 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
 pub(super) fn is_refusal(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = inner.map_or_else(|| error.downcast_ref(), |inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(tls) = tls {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return !matches!(tls, rustls::Error::InvalidMessage(_));
         }
-        cause = error.source();
+        // What an `io::Error` was made of is not its source, but itself.
+        let made_of = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        cause = made_of.map(|error| error as _).or_else(|| error.source());
     }
     false
 }

@@ -28,6 +28,7 @@ use crate::{
     error::blocking,
     index::{Index, LayerRecord, Step},
     reference::Reference,
+    registry::{Explanation, explain},
     snapshot::{self, Held, SnapshotRecord, Top},
     view::{self, Kind},
 };
@@ -74,6 +75,17 @@ impl Store {
         // Owning all it needs, so that callers can spawn it.
         let (inner, reference) = (self.inner.clone(), reference.parse::<Reference>());
         async move { inner.pull(reference?, auth).await }
+    }
+
+    /// Tells how an image would be pulled without credentials in the request: every host, in order. If `ask`, each is asked
+    /// for the manifest.
+    pub fn explain_pull(
+        &self,
+        reference: &str,
+        ask: bool,
+    ) -> impl Future<Output = Result<Explanation, Error>> + Send + use<> {
+        let (inner, reference) = (self.inner.clone(), reference.parse::<Reference>());
+        async move { explain::explain(&inner.config, reference?, ask).await }
     }
 
     /// Loads every image of an archive: an OCI image layout or what `docker save` writes, plain or compressed.

@@ -75,9 +75,7 @@ impl Drop for Hold {
 impl Inner {
     /// Pulls an image and names it.
     pub async fn pull(self: Arc<Self>, reference: Reference, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
-        let session =
-            Session::open(self.config.config_path.clone(), self.config.download.clone(), reference.clone(), auth)
-                .await?;
+        let session = Session::open(&self.config, reference.clone(), auth).await?;
         let source = Arc::new(Source::Registry(session));
         let name = reference.to_string();
         let top = source.manifest(reference.version(), &self, &name).await?;

@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod liar;
+pub mod tls;
 
 use std::{
     io::{BufRead, BufReader},

@@ -184,6 +184,36 @@ fn an_image_is_pulled_listed_and_removed() {
 }
 
 #[test]
+fn a_pull_is_explained_by_the_daemon() {
+    let login = "[registry.credentials.\"block.invalid\"]\nusername = \"u\"\npassword = \"hunter2\"\n";
+    let block = "[registry.hosts.\"block.invalid\"]\nserver = \"http://127.0.0.1:1\"\n";
+    let setup = Setup { extra: format!("{login}{block}"), ..Setup::default() };
+    lab::test(setup, async |lab| {
+        let reference = lab.registry.push("busybox", "1", image::busybox()).await;
+        let host = reference.split('/').next().unwrap();
+        lab.paths.mirror("docker.io", host);
+        let text = succeed(lab, &["explain-pull", "busybox:1"]).await;
+        let file = lab.paths.certs().join("docker.io/hosts.toml");
+        for want in [
+            "image      docker.io/library/busybox:1".to_owned(),
+            format!("configured {}", file.parent().unwrap().display()),
+            format!("1. http://{host}/v2 (mirror)"),
+            format!("said by      {}:2", file.display()),
+            format!("manifest     GET http://{host}/v2/library/busybox/manifests/1?ns=docker.io"),
+        ] {
+            assert!(text.contains(&want), "{want} is not in:\n{text}");
+        }
+        let json = succeed(lab, &["explain-pull", &reference, "--try", "-o", "json"]).await;
+        let answer: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(answer["hosts"][0]["answer"]["found"], true, "{json}");
+        let text = succeed(lab, &["explain-pull", "block.invalid/a", "--try"]).await;
+        assert!(text.contains("registry.hosts.\"block.invalid\"") && text.contains("Connection refused"), "{text}");
+        assert!(fail(lab, &["explain-pull", "A B"]).await.contains("invalid image reference"));
+        assert!(!lab.daemon.log().contains("hunter2"));
+    });
+}
+
+#[test]
 fn what_is_wrong_is_said_by_name() {
     lab::test(Setup::default(), async |lab| {
         assert!(fail(lab, &["logs", "nobody"]).await.contains("nobody"));

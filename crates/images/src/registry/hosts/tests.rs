@@ -60,7 +60,7 @@ fn hosts_come_in_the_files_order_and_the_registry_last() {
 
 #[test]
 fn without_a_file_the_registry_is_asked() {
-    let base = |domain| find(&[], domain).unwrap()[0].base.clone();
+    let base = |domain| find(&Config::default(), domain).unwrap()[0].base.clone();
     assert_eq!(base("docker.io"), "https://registry-1.docker.io/v2");
     assert_eq!(base("quay.io"), "https://quay.io/v2");
     assert_eq!(base("localhost:5000"), "http://localhost:5000/v2");
@@ -70,7 +70,7 @@ fn without_a_file_the_registry_is_asked() {
     assert_eq!(base("localhost.example"), "https://localhost.example/v2");
     // As containerd: without a port it must be TLS, and who would sign for localhost.
     for domain in ["localhost", "127.0.0.1", "localhost:443", "[::1]"] {
-        let host = find(&[], domain).unwrap().swap_remove(0);
+        let host = find(&Config::default(), domain).unwrap().swap_remove(0);
         assert_eq!((host.base.as_str(), host.tls.skip_verify), (&*format!("https://{domain}/v2"), true));
     }
 }
@@ -176,8 +176,9 @@ fn directories_are_found_in_containerds_order() {
         std::fs::create_dir_all(base.path().join(name)).unwrap();
         std::fs::write(base.path().join(name).join("hosts.toml"), format!("server = \"{server}\"")).unwrap();
     };
-    let config_path = ["/does/not/exist".into(), first.path().to_owned(), second.path().to_owned()];
-    let server = || find(&config_path, "r.example:1").unwrap().pop().unwrap().base;
+    let config_path = vec!["/does/not/exist".into(), first.path().to_owned(), second.path().to_owned()];
+    let config = Config { config_path, ..Config::default() };
+    let server = || find(&config, "r.example:1").unwrap().pop().unwrap().base;
     write(&second, "r.example_1_", "https://second");
     assert_eq!(server(), "https://second/v2");
     write(&first, "_default", "https://default");
@@ -197,7 +198,8 @@ fn dockers_certificates_are_found() {
     for name in ["ca.crt", "client.cert", "client.key", "other.cert", "README", "hosts.toml"] {
         std::fs::write(directory.join(name), "").unwrap();
     }
-    let hosts = find(&[base.path().to_owned()], "r.example").unwrap();
+    let config = Config { config_path: vec![base.path().to_owned()], ..Config::default() };
+    let hosts = find(&config, "r.example").unwrap();
     assert_eq!(hosts[0].tls.ca, [directory.join("ca.crt")]);
     let client =
         [(directory.join("client.cert"), Some(directory.join("client.key"))), (directory.join("other.cert"), None)];
@@ -214,4 +216,47 @@ fn http_with_certificates_may_mean_tls() {
         assert!(!may(&format!("[host.\"{plain}")), "{plain}");
     }
     assert!(!may("[host.\"https://192.0.2.1:5000\"]\nskip_verify = true"));
+}
+
+#[test]
+fn our_own_configuration_says_the_same() {
+    let base = tempfile::tempdir().unwrap();
+    let write = |name: &str, server: &str| {
+        std::fs::create_dir_all(base.path().join(name)).unwrap();
+        std::fs::write(base.path().join(name).join("hosts.toml"), format!("server = \"{server}\"")).unwrap();
+    };
+    let text = r#"
+        [hosts."r.example:1"]
+        server = "https://block"
+        capabilities = ["resolve"]
+        [hosts."r.example:1".host."https://z.example"]
+        ca = "/ca.pem"
+        [hosts."r.example:1".host."https://a.example"]
+        [hosts._default]
+        server = "https://last"
+    "#;
+    let config: Config = toml::from_str(text).unwrap();
+    let config = Config { config_path: vec![base.path().to_owned()], ..config };
+    let found = |domain: &str| find(&config, domain).unwrap();
+    let server = |domain: &str| found(domain).pop().unwrap().base;
+    // Of no directory's: the default for all; then a directory's; the registry's own table comes before both.
+    assert_eq!(server("other.example"), "https://last/v2");
+    write("_default", "https://default");
+    assert_eq!(server("other.example"), "https://default/v2");
+    write("r.example:1", "https://exact");
+    let hosts = found("r.example:1");
+    assert_eq!(bases(&hosts), ["https://z.example/v2", "https://a.example/v2", "https://block/v2"]);
+    assert_eq!(hosts[0].tls.ca, [Path::new("/ca.pem")]);
+    assert_eq!(hosts[2].capabilities, [Capability::Resolve]);
+    assert!(hosts.iter().all(|host| host.said.to_string() == "registry.hosts.\"r.example:1\""));
+    let places: Vec<_> = places(&config, "r.example:1").iter().map(ToString::to_string).collect();
+    let directory = |name: &str| base.path().join(name).display().to_string();
+    let want = [
+        "registry.hosts.\"r.example:1\"".to_owned(),
+        directory("r.example_1_"),
+        directory("r.example:1"),
+        directory("_default"),
+        "registry.hosts.\"_default\"".to_owned(),
+    ];
+    assert_eq!(places, want);
 }

@@ -59,19 +59,27 @@ fn strings(value: &Value) -> Result<Vec<String>, String> {
     items.iter().map(|item| item.as_str().map(str::to_owned).ok_or("want strings".to_owned())).collect()
 }
 
-/// Paths, those that are relative from the file's directory.
-pub(super) fn paths(value: &Value, directory: &Path) -> Result<Vec<PathBuf>, String> {
-    Ok(strings(value)?.into_iter().map(|path| directory.join(path)).collect())
+/// Paths, those that are relative from the file's directory; without one there are none.
+pub(super) fn paths(value: &Value, directory: Option<&Path>) -> Result<Vec<PathBuf>, String> {
+    strings(value)?.iter().map(|text| path(text, directory)).collect()
+}
+
+fn path(text: &str, directory: Option<&Path>) -> Result<PathBuf, String> {
+    match directory {
+        Some(directory) => Ok(directory.join(text)),
+        None if text.starts_with('/') => Ok(text.into()),
+        None => Err(format!("{text:?} is not an absolute path")),
+    }
 }
 
 /// `"both.pem"`, `["both.pem", "others.pem"]` or `[["cert.pem", "key.pem"], ["both.pem", ""]]`.
-pub(super) fn client(value: &Value, directory: &Path) -> Result<Vec<KeyPair>, String> {
+pub(super) fn client(value: &Value, directory: Option<&Path>) -> Result<Vec<KeyPair>, String> {
     let one = |item: &Value| match item {
-        Value::String(path) => Ok((directory.join(path), None)),
+        Value::String(text) => Ok((path(text, directory)?, None)),
         Value::Array(_) => match strings(item)?.as_slice() {
             [certificate, key] => {
-                let key = (!key.is_empty()).then(|| directory.join(key));
-                Ok((directory.join(certificate), key))
+                let key = (!key.is_empty()).then(|| path(key, directory)).transpose()?;
+                Ok((path(certificate, directory)?, key))
             }
             _ => Err("want pairs of certificate and key".to_owned()),
         },
