@@ -259,8 +259,11 @@ fn differences(wanted: &What, found: Option<&What>) -> Vec<String> {
         (What::Directory(wanted), What::Directory(found)) | (What::Fifo(wanted), What::Fifo(found)) => {
             attributes(wanted, found)
         }
-        (What::File { attributes: wanted, .. }, What::File { attributes: found, .. })
-        | (What::Symlink(wanted, _), What::Symlink(found, _)) => attributes(wanted, found),
+        (What::File { attributes: wanted, .. }, What::File { attributes: found, .. }) => attributes(wanted, found),
+        // The mode of a link means nothing, and the kernel keeps none.
+        (What::Symlink(wanted, _), What::Symlink(found, _)) => {
+            attributes(&Attributes { mode: found.mode, ..wanted.clone() }, found)
+        }
         (What::Device { attributes: wanted, block, .. }, What::Device { attributes: found, block: other, .. })
             if block == other =>
         {

@@ -51,7 +51,7 @@ impl Tar {
     }
 
     fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
-        self.add(kind, name, 0o777, target, b"")
+        self.add(kind, name, 0o640, target, b"")
     }
 
     fn pax(mut self, extensions: &[(&str, &[u8])]) -> Self {
