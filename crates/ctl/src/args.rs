@@ -1,5 +1,6 @@
 //! The command line. The doc comments are the help texts.
 
+mod image;
 mod skew;
 mod streams;
 mod validate;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::{
+    image::{Form, Image, ImageInspect, ImageRm, ImageSave, Prune, Tag},
     skew::{Api, FailOn, History, Lint, Mutate, Probe, Proxy, Replay, Report, Skew, Test},
     streams::{Attach, Exec, PortForward, Streaming},
     validate::Validate,
@@ -33,7 +35,6 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Pull an image and print the reference of what came.
     Pull(Pull),
     /// Show how an image would be pulled: every host that cortend would ask, in order, and who says so. Only cortend can.
     ExplainPull(ExplainPull),
@@ -78,15 +79,29 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Credentials {
-    /// The registry's credentials, USER:PASSWORD. Better in the environment, where `ps` does not show them.
-    #[arg(long = "creds", value_name = "USER:PASSWORD", env = "CORTEN_CREDS", hide_env_values = true)]
+    /// The registry's credentials, USER[:PASSWORD]. Better in the environment, where `ps` does not show them.
+    #[arg(long = "creds", value_name = "USER[:PASSWORD]", env = "CORTEN_CREDS", hide_env_values = true)]
     pub creds: Option<String>,
+    /// The same as a base64 string, as in the "auth" of a docker config.json.
+    #[arg(long, value_name = "BASE64", env = "CORTEN_AUTH", hide_env_values = true, conflicts_with = "creds")]
+    pub auth: Option<String>,
 }
 
+/// Pull an image and print the reference of what came.
+///
+/// Standard output has the reference alone. How far each layer is goes to standard error: progress bars on a terminal, else
+/// a line per finished layer. Ctrl-C ends the pull (where the runtime is cortend).
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  corten pull busybox
+  corten pull registry.example.org/team/app@sha256:...
+  image=$(CORTEN_CREDS=me:secret corten pull -q registry.example.org/team/app:1)")]
 pub struct Pull {
     /// The image, as in registry.example.org/name:tag.
     pub image: String,
+    /// Only the reference.
+    #[arg(short, long)]
+    pub quiet: bool,
     #[command(flatten)]
     pub credentials: Credentials,
 }
@@ -243,19 +258,6 @@ pub struct OutputOnly {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Image {
-    /// Import an image archive (OCI layout or `docker save`). Only cortend can.
-    Load {
-        /// The archive, - for standard input.
-        archive: PathBuf,
-    },
-    /// Remove images.
-    Rm(Rmi),
-    /// List the images.
-    Ls(Images),
 }
 
 /// A length of time: "30s", "1h 30m", or a number of seconds.

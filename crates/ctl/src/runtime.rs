@@ -8,7 +8,7 @@ use corten_cri::{
     v1,
 };
 use tokio_stream::Stream;
-use tonic::Response;
+use tonic::{Code, Response, Streaming};
 
 use crate::error::Error;
 
@@ -194,6 +194,20 @@ impl Runtime {
         Ok(call!(self.images.pull_image("ImageService/PullImage", request), "pull {image}")?.image_ref)
     }
 
+    /// Pull of cortend's own service, as it goes: as long as it takes. `None` if the runtime is another, which has PullImage.
+    pub async fn watch_pull(
+        &self,
+        image: &str,
+        auth: Option<v1::AuthConfig>,
+    ) -> Result<Option<Streaming<node::PullResponse>>, Error> {
+        let request = node::PullRequest { image: image.to_owned(), credentials: auth.map(credentials) };
+        match self.node.clone().pull(request).await {
+            Ok(answer) => Ok(Some(answer.into_inner())),
+            Err(status) if status.code() == Code::Unimplemented => Ok(None),
+            Err(status) => Err(Error::call(format!("pull {image}"), status)),
+        }
+    }
+
     /// RemoveImage.
     pub async fn remove_image(&self, image: &str) -> Result<(), Error> {
         let request = v1::RemoveImageRequest { image: Some(spec(image)) };
@@ -216,11 +230,53 @@ impl Runtime {
         let answer = self.node.clone().load_image(chunks).await;
         answer.map(Response::into_inner).map_err(|status| Error::call(format!("load {what}"), status))
     }
+
+    /// TagImage of cortend's own service. Returns the tag in full.
+    pub async fn tag_image(&self, request: node::TagImageRequest) -> Result<String, Error> {
+        let what = format!("tag image {}", request.image);
+        let answer = self.node.clone().tag_image(request).await;
+        answer.map(|answer| answer.into_inner().name).map_err(|status| Error::call(what, status))
+    }
+
+    /// UntagImage of cortend's own service: whether the image is gone too.
+    pub async fn untag_image(&self, name: &str) -> Result<bool, Error> {
+        let request = node::UntagImageRequest { name: name.to_owned() };
+        let answer = self.node.clone().untag_image(request).await;
+        answer.map(|answer| answer.into_inner().removed).map_err(|status| Error::call(format!("untag {name}"), status))
+    }
+
+    /// PruneImages of cortend's own service.
+    pub async fn prune_images(&self, request: node::PruneImagesRequest) -> Result<node::PruneImagesResponse, Error> {
+        let answer = self.node.clone().prune_images(request).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call("prune images", status))
+    }
+
+    /// InspectImage of cortend's own service.
+    pub async fn inspect_image(&self, image: &str) -> Result<node::InspectImageResponse, Error> {
+        let request = node::InspectImageRequest { image: image.to_owned() };
+        let answer = self.node.clone().inspect_image(request).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call(format!("inspect image {image}"), status))
+    }
+
+    /// SaveImages of cortend's own service, as it goes: as long as it takes.
+    pub async fn save_images(
+        &self,
+        what: &str,
+        request: node::SaveImagesRequest,
+    ) -> Result<Streaming<node::SaveImagesResponse>, Error> {
+        let answer = self.node.clone().save_images(request).await;
+        answer.map(Response::into_inner).map_err(|status| Error::call(format!("save {what}"), status))
+    }
 }
 
 /// A time in a request; less than nothing is nothing.
 fn seconds(time: i64) -> Duration {
     Duration::from_secs(time.try_into().unwrap_or(0))
+}
+
+fn credentials(auth: v1::AuthConfig) -> node::Credentials {
+    let v1::AuthConfig { username, password, auth, server_address, identity_token, registry_token } = auth;
+    node::Credentials { username, password, auth, server_address, identity_token, registry_token }
 }
 
 fn spec(image: &str) -> v1::ImageSpec {

@@ -1,6 +1,8 @@
 //! Image archives: an OCI image layout in a tar (OCI image specification, image-layout.md), or what `docker save`
 //! writes. The archive's files are put aside under numbers, so that its names never become paths.
 
+pub(crate) mod write;
+
 use std::{
     collections::HashMap,
     fs::File,

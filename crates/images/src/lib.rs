@@ -32,6 +32,7 @@ mod snapshot;
 mod store;
 mod view;
 
+pub use archive::write::Form;
 pub use check::{Finding, Findings};
 pub use config::{Config, Downloads, Limits};
 pub use digest::Digest;
@@ -40,5 +41,7 @@ pub use error::{Error, Fault};
 pub use image::{Image, ImageLayer};
 pub use registry::{Answer, Auth, Explanation, HostExplanation, Place};
 pub use snapshot::Snapshot;
-pub use store::{CheckEvent, CheckOptions, Store, Verdict};
+pub use store::{
+    CheckEvent, CheckOptions, Inspected, LayerProgress, Phase, Pins, Progress, Pruned, Saved, Store, Verdict,
+};
 pub use view::Kind;

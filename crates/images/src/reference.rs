@@ -39,6 +39,13 @@ pub struct InvalidReference {
     why: &'static str,
 }
 
+impl InvalidReference {
+    /// A text that is none for this reason.
+    pub(crate) fn new(text: &str, why: &'static str) -> Self {
+        Self { text: text.chars().take(300).collect(), why }
+    }
+}
+
 impl Reference {
     /// The registry, with its port if one is given (`docker.io`, `localhost:5000`).
     pub fn domain(&self) -> &str {

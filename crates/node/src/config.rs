@@ -38,6 +38,8 @@ pub struct Config {
     pub runtimes: BTreeMap<String, RuntimeConfig>,
     /// Images and registries.
     pub registry: corten_images::Config,
+    /// Images on this node.
+    pub images: ImagesConfig,
     /// The pod network.
     pub network: NetworkConfig,
     /// Cgroups.
@@ -56,6 +58,15 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The daemon's own log.
     pub log: LogConfig,
+}
+
+/// Images on this node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImagesConfig {
+    /// Patterns of full image names (`registry.k8s.io/pause:*`), in which `*` stands for any text and `?` for any character.
+    /// Neither the kubelet nor `corten image prune` clears such images up.
+    pub pinned: Vec<String>,
 }
 
 /// A runtime handler: a program with runc's command line.
@@ -176,6 +187,7 @@ impl Default for Config {
             default_runtime: BUILT_IN.into(),
             runtimes: BTreeMap::new(),
             registry: corten_images::Config::default(),
+            images: ImagesConfig::default(),
             network: NetworkConfig::default(),
             cgroup: CgroupConfig::default(),
             container_log: ContainerLogConfig::default(),
@@ -272,6 +284,10 @@ impl Config {
         let output = self.exec.max_output;
         require(output <= 16 << 20, "exec.max_output", output, "must be at most 16777216, the CRI's largest message")?;
         self.registry.check().map_err(|(key, why)| ConfigError::Registry { key: format!("registry.{key}"), why })?;
+        for pattern in &self.images.pinned {
+            let plain = !pattern.is_empty() && !pattern.contains(char::is_whitespace);
+            require(plain, "images.pinned", pattern, "must be a pattern of image names")?;
+        }
         let messages = Shapes::compiled().ok();
         for name in &self.interface.refuse_unknown_fields_in {
             let known = messages.is_none_or(|messages| messages.message(name).is_some());
@@ -341,6 +357,7 @@ mod tests {
             ("[cgroup]\nprefix = \"a/b\"", "cgroup.prefix"),
             ("[registry]\ndocker_config = \"x\"", "registry.docker_config"),
             ("[container_log]\nmax_line = 1", "container_log.max_line"),
+            ("[images]\npinned = [\"a b\"]", "images.pinned"),
             ("[streaming]\ntls_cert = \"/x\"", "streaming.tls_cert"),
             ("[streaming]\ntls_cert = \"x\"\ntls_key = \"/y\"", "streaming.tls_cert"),
             ("[streaming]\nattach_buffer = 1", "streaming.attach_buffer"),

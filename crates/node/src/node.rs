@@ -71,6 +71,7 @@ impl Node {
     /// Opens the stores, looks at the host, and listens for streams.
     pub async fn open(config: Config) -> Result<(Self, Listener)> {
         let images = corten_images::Store::open(&config.root.join("images"), config.registry.clone()).await?;
+        let images = images.pinning(corten_images::Pins::new(&config.images.pinned));
         let network = Network::open(&config.network, &config.state, &config.root)?;
         let (streaming, listener) = Endpoint::listen(&config.streaming).await?;
         let node = Self {

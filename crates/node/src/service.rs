@@ -155,6 +155,55 @@ impl api::node_server::Node for Service {
         let explained = rpc::explain_pull::handle(&self.0, request.into_inner()).await;
         Ok(Response::new(explained.map_err(logged("explain_pull"))?))
     }
+
+    type PullStream = Batches<api::PullResponse>;
+
+    async fn pull(&self, request: Request<api::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        let stream = rpc::pull::handle(&self.0, request.into_inner()).map_err(logged("pull"))?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn tag_image(
+        &self,
+        request: Request<api::TagImageRequest>,
+    ) -> Result<Response<api::TagImageResponse>, Status> {
+        let answer = rpc::tag_image::handle(&self.0, request.into_inner()).await;
+        Ok(Response::new(answer.map_err(logged("tag_image"))?))
+    }
+
+    async fn untag_image(
+        &self,
+        request: Request<api::UntagImageRequest>,
+    ) -> Result<Response<api::UntagImageResponse>, Status> {
+        let answer = rpc::untag_image::handle(&self.0, request.into_inner()).await;
+        Ok(Response::new(answer.map_err(logged("untag_image"))?))
+    }
+
+    async fn prune_images(
+        &self,
+        request: Request<api::PruneImagesRequest>,
+    ) -> Result<Response<api::PruneImagesResponse>, Status> {
+        let answer = rpc::prune_images::handle(&self.0, request.into_inner()).await;
+        Ok(Response::new(answer.map_err(logged("prune_images"))?))
+    }
+
+    async fn inspect_image(
+        &self,
+        request: Request<api::InspectImageRequest>,
+    ) -> Result<Response<api::InspectImageResponse>, Status> {
+        let answer = rpc::inspect_image::handle(&self.0, request.into_inner()).await;
+        Ok(Response::new(answer.map_err(logged("inspect_image"))?))
+    }
+
+    type SaveImagesStream = Batches<api::SaveImagesResponse>;
+
+    async fn save_images(
+        &self,
+        request: Request<api::SaveImagesRequest>,
+    ) -> Result<Response<Self::SaveImagesStream>, Status> {
+        let stream = rpc::save_images::handle(&self.0, request.into_inner()).map_err(logged("save_images"))?;
+        Ok(Response::new(Box::pin(stream)))
+    }
 }
 
 /// An error on its way out, told in the log too: the node's own as errors, a caller's for whoever looks closely.

@@ -3,7 +3,7 @@
 mod attach;
 mod exec;
 mod explain_pull;
-mod image_load;
+mod image;
 mod images;
 mod info;
 mod inspect;
@@ -25,7 +25,7 @@ mod version;
 use std::process::ExitCode;
 
 use crate::{
-    args::{Cli, Command, Image},
+    args::{Cli, Command},
     error::Error,
     output,
     resolve::Known,
@@ -52,18 +52,18 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::PortForward(args) => done(port_forward::run(&runtime, args).await),
         Command::Pull(args) => done(pull::run(&runtime, args).await),
         Command::ExplainPull(args) => done(explain_pull::run(&runtime, args).await),
-        Command::Images(args) | Command::Image(Image::Ls(args)) => done(images::run(&runtime, args).await),
+        Command::Images(args) => done(images::run(&runtime, args).await),
         Command::Pods(args) => done(pods::run(&runtime, args).await),
         Command::Ps(args) => done(ps::run(&runtime, args).await),
         Command::Logs(args) => done(logs::run(&runtime, args).await),
         Command::Stop(args) => done(stop::run(&runtime, args).await),
         Command::Rm(args) => done(rm::run(&runtime, args).await),
-        Command::Rmi(args) | Command::Image(Image::Rm(args)) => done(rmi::run(&runtime, args).await),
+        Command::Rmi(args) => done(rmi::run(&runtime, args).await),
         Command::Inspect(args) => done(inspect::run(&runtime, args).await),
         Command::Stats(args) => done(stats::run(&runtime, args).await),
         Command::Version(args) => done(version::run(&runtime, args).await),
         Command::Info(args) => done(info::run(&runtime, args).await),
-        Command::Image(Image::Load { archive }) => done(image_load::run(&runtime, &archive).await),
+        Command::Image(command) => done(image::run(&runtime, command).await),
     }
 }
 

@@ -43,7 +43,8 @@ pub fn size() -> Option<Size> {
     size_of(&stdin).or_else(|| size_of(&stdout))
 }
 
-fn size_of(terminal: impl AsFd) -> Option<Size> {
+/// The size of this terminal; `None` when it is none or does not say.
+pub fn size_of(terminal: impl AsFd) -> Option<Size> {
     if !isatty(&terminal) {
         return None;
     }

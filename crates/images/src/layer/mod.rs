@@ -7,6 +7,7 @@
 mod bounded;
 mod directory;
 mod entry;
+mod pack;
 mod paths;
 mod stream;
 mod unpack;
@@ -15,6 +16,7 @@ use std::{io, path::Path, sync::Arc};
 
 pub(crate) use bounded::Bounded;
 pub(crate) use entry::Attributes;
+pub(crate) use pack::{Entry, Packing, finish, pad};
 pub(crate) use stream::{Blob, decompress, unpack_blob};
 
 use crate::{

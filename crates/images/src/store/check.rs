@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::mpsc::Sender;
 
-use super::{Inner, pull::Hold};
+use super::{Inner, progress::Progress, pull::Hold};
 use crate::{
     Error, Image,
     check::{self, Findings},
@@ -194,7 +194,7 @@ impl Inner {
         let mut why = "no image that has it has a name with a digest to pull it by".to_owned();
         for name in images.iter().flat_map(|image| &image.repo_digests) {
             let pulled = match name.parse::<Reference>() {
-                Ok(reference) => self.clone().pull(reference, None).await.map(drop),
+                Ok(reference) => self.clone().pull(reference, None, &Progress::default()).await.map(drop),
                 Err(error) => Err(error.into()),
             };
             let now = self.state().layers.get(&layer).map(|record| (record.directory, record.broken.is_some()));
@@ -223,7 +223,7 @@ impl Inner {
         let mut told = "it has no name with a digest to pull it by".to_owned();
         for name in &image.repo_digests {
             let Ok(reference) = name.parse::<Reference>() else { continue };
-            match self.clone().pull(reference, None).await {
+            match self.clone().pull(reference, None, &Progress::default()).await {
                 Ok(_) if self.state().wrong_image(&image.id).is_none() => return tell(Verdict::Repaired).await,
                 Ok(_) => told = format!("{name} is another image"),
                 Err(error) => told = error.to_string(),

@@ -2,7 +2,11 @@
 
 mod check;
 mod layers;
+mod manage;
+mod pins;
+mod progress;
 mod pull;
+mod save;
 mod state;
 mod sync;
 
@@ -14,6 +18,10 @@ use std::{
 pub use check::{CheckEvent, CheckOptions, Verdict};
 use corten_host::user_namespace::Mappings;
 use layers::OnDisk;
+pub use manage::{Inspected, Pruned};
+pub use pins::Pins;
+pub use progress::{LayerProgress, Phase, Progress};
+pub use save::Saved;
 use state::State;
 use sync::Syncer;
 use tokio::{
@@ -72,9 +80,19 @@ impl Store {
         reference: &str,
         auth: Option<Auth>,
     ) -> impl Future<Output = Result<Arc<Image>, Error>> + Send + use<> {
+        self.pull_watched(reference, auth, Progress::default())
+    }
+
+    /// The same, with somebody who watches.
+    pub fn pull_watched(
+        &self,
+        reference: &str,
+        auth: Option<Auth>,
+        progress: Progress,
+    ) -> impl Future<Output = Result<Arc<Image>, Error>> + Send + use<> {
         // Owning all it needs, so that callers can spawn it.
         let (inner, reference) = (self.inner.clone(), reference.parse::<Reference>());
-        async move { inner.pull(reference?, auth).await }
+        async move { inner.pull(reference?, auth, &progress).await }
     }
 
     /// Tells how an image would be pulled without credentials in the request: every host, in order. If `ask`, each is asked

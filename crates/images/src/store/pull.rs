@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use tokio::{io::AsyncRead, sync::mpsc::Sender, task::JoinSet};
 
-use super::{Inner, State};
+use super::{
+    Inner, State,
+    progress::{Phase, Progress, Unpacking},
+};
 use crate::{
     Auth, Error, Fault, Image,
     archive::Layout,
@@ -74,13 +77,18 @@ impl Drop for Hold {
 
 impl Inner {
     /// Pulls an image and names it.
-    pub async fn pull(self: Arc<Self>, reference: Reference, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
+    pub async fn pull(
+        self: Arc<Self>,
+        reference: Reference,
+        auth: Option<Auth>,
+        progress: &Progress,
+    ) -> Result<Arc<Image>, Error> {
         let session = Session::open(&self.config, reference.clone(), auth).await?;
         let source = Arc::new(Source::Registry(session));
         let name = reference.to_string();
         let top = source.manifest(reference.version(), &self, &name).await?;
         let digest = top.digest;
-        let image = self.clone().import(source, top, &name, Some(&reference)).await;
+        let image = self.clone().import(source, top, &name, Some(&reference), progress).await;
         if image.as_ref().is_err_and(|error| error.fault() != Fault::Unavailable) {
             // What came before the fault is of no use; after a mere interruption it is.
             self.clone().collect().await?;
@@ -98,11 +106,14 @@ impl Inner {
         for (digest, name) in entries {
             let shown = name.as_ref().map_or_else(|| digest.to_string(), Reference::to_string);
             let top = source.manifest(&Version::Digest(digest), &self, &shown).await?;
-            let image = self.clone().import(source.clone(), top, &shown, name.as_ref()).await;
+            let image = self.clone().import(source.clone(), top, &shown, name.as_ref(), &Progress::default()).await;
             if image.is_err() {
                 self.clone().collect().await?;
             }
-            images.push(image?);
+            let image = image?;
+            // It may have several names, and is told once with all of them.
+            images.retain(|known: &Arc<Image>| known.id != image.id);
+            images.push(image);
         }
         Ok(images)
     }
@@ -114,12 +125,13 @@ impl Inner {
         top: Fetched,
         shown: &str,
         name: Option<&Reference>,
+        progress: &Progress,
     ) -> Result<Arc<Image>, Error> {
         let digest = top.digest;
         let plan = self.plan(&source, top, shown).await?;
         let id = plan.id;
         let hold = Hold::new(&self, plan.layers.iter().map(|(_, diff_id)| *diff_id));
-        self.layers(&source, &plan, shown).await?;
+        self.layers(&source, &plan, shown, progress).await?;
         let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect(), shown).await?;
         let mut steps = vec![Step::PutImage(id, plan.record(covered))];
         steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
@@ -174,11 +186,19 @@ impl Inner {
     }
 
     /// Gets all layers, in parallel. The first failure ends them all.
-    async fn layers(self: &Arc<Self>, source: &Arc<Source>, plan: &Plan, shown: &str) -> Result<(), Error> {
+    async fn layers(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        plan: &Plan,
+        shown: &str,
+        progress: &Progress,
+    ) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for (content, diff_id) in plan.layers.clone() {
             let (inner, source, shown) = (self.clone(), source.clone(), shown.to_owned());
-            tasks.spawn(async move { inner.layer(&source, content, diff_id, &shown).await });
+            let unpacking = self.state().unpacking(source.registry(), diff_id);
+            progress.watch(content.digest, content.size, unpacking.clone());
+            tasks.spawn(async move { inner.layer(&source, content, diff_id, &shown, &unpacking).await });
         }
         while let Some(result) = tasks.join_next().await {
             result.map_err(|error| Error::Task { operation: "get a layer", why: error.to_string() })??;
@@ -193,16 +213,22 @@ impl Inner {
         content: Content,
         diff_id: Digest,
         shown: &str,
+        unpacking: &Unpacking,
     ) -> Result<(), Error> {
-        let lock = self.state().unpacking(source.registry(), diff_id);
-        let _mine = lock.lock().await;
+        let _mine = unpacking.turn.lock().await;
         if self.state().has_layer(&diff_id) {
+            unpacking.found();
             return Ok(());
         }
+        // Who had the turn may have failed.
+        unpacking.enter(Phase::Waiting);
         let permit = self.downloads.acquire().await;
-        let (workspace, unpacked) = self.unpack_from_any(source, &content, diff_id, shown).await?;
+        let (workspace, unpacked) = self.unpack_from_any(source, &content, diff_id, shown, unpacking).await?;
         drop(permit);
-        self.commit_layer(workspace, unpacked).await
+        unpacking.enter(Phase::Syncing);
+        self.commit_layer(workspace, unpacked).await?;
+        unpacking.enter(Phase::Done);
+        Ok(())
     }
 
     /// Where the content is wrong, the next host may have the right one. A download asks all hosts that are left itself, so
@@ -213,10 +239,11 @@ impl Inner {
         content: &Content,
         diff_id: Digest,
         shown: &str,
+        unpacking: &Unpacking,
     ) -> Result<(Workspace, Unpacked), Error> {
         let mut told: Option<Error> = None;
         for attempt in 0..source.count() {
-            match self.unpack(source, attempt, content, diff_id, shown).await {
+            match self.unpack(source, attempt, content, diff_id, shown, unpacking).await {
                 Err(error @ Error::Layer { .. }) if error.fault() != Fault::Node => {
                     tracing::debug!(%error, "wrong content");
                     told.get_or_insert(error);
@@ -236,7 +263,9 @@ impl Inner {
         content: &Content,
         diff_id: Digest,
         shown: &str,
+        progress: &Unpacking,
     ) -> Result<(Workspace, Unpacked), Error> {
+        progress.enter(Phase::Downloading);
         let stream = source.open(attempt, content).await?;
         let (sender, blob) = Blob::channel(CHUNKS);
         let (workspace, trash, limits) = (self.trash.workspace()?, self.trash.clone(), self.config.limits.clone());
@@ -244,7 +273,8 @@ impl Inner {
             let target = Target { directory: workspace.path(), trash: &trash, limits: &limits };
             unpack_blob(blob, &target).map(|unpacked| (workspace, unpacked))
         });
-        let received = feed(stream, sender, content.size).await;
+        let received = feed(stream, sender, content.size, progress).await;
+        progress.enter(Phase::Unpacking);
         // Also after a failure: when a pull has ended, nothing of it goes on.
         let unpacked =
             unpacking.await.map_err(|error| Error::Task { operation: "unpack a layer", why: error.to_string() })?;
@@ -266,10 +296,11 @@ enum Received {
 }
 
 /// Passes a blob on to the unpacker, hashing it.
-async fn feed(mut stream: Stream, sender: Sender<Bytes>, size: u64) -> Result<Received, Error> {
+async fn feed(mut stream: Stream, sender: Sender<Bytes>, size: u64, progress: &Unpacking) -> Result<Received, Error> {
     let (mut hasher, mut received) = (Hasher::default(), 0);
     while let Some(chunk) = stream.chunk().await? {
         received += chunk.len() as u64;
+        progress.arrived(chunk.len());
         if received > size {
             return Ok(Received::TooMuch(received));
         }

@@ -1,10 +1,11 @@
 //! What the store knows, in memory: lists and look-ups never wait for the disk.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
+use super::{pins::Pins, progress::Unpacking};
 use crate::{
     Error, Image, Usage,
     digest::Digest,
@@ -25,9 +26,11 @@ pub(super) struct State {
     pub held: HashMap<Digest, usize>,
     /// Layers that a pull gets although they are there.
     pub anew: HashSet<Digest>,
-    /// Who unpacks a layer from a registry has its lock; others wait for it and then find the layer. Nobody waits for
+    /// Who unpacks a layer from a registry has its turn; others wait for it and then find the layer. Nobody waits for
     /// another registry, which may be slow on purpose.
-    unpacking: HashMap<(String, Digest), Weak<tokio::sync::Mutex<()>>>,
+    unpacking: HashMap<(String, Digest), Weak<Unpacking>>,
+    /// Which images are not to be cleared up.
+    pins: Pins,
 }
 
 impl State {
@@ -116,8 +119,21 @@ impl State {
     fn rename(&mut self, id: Digest) {
         let Some((_, image)) = self.images.get_mut(&id) else { return };
         let names = self.references.iter().filter(|(_, named)| **named == id).map(|(name, _)| name.clone());
-        let (digests, tags) = names.partition(|name| name.contains('@'));
-        *image = Arc::new(Image { repo_tags: tags, repo_digests: digests, ..Image::clone(image) });
+        let (digests, tags): (Vec<_>, Vec<_>) = names.partition(|name| name.contains('@'));
+        let pinned = tags.iter().chain(&digests).any(|name| self.pins.has(name));
+        *image = Arc::new(Image { repo_tags: tags, repo_digests: digests, pinned, ..Image::clone(image) });
+    }
+
+    /// Keeps the images that these patterns name, and no others.
+    pub fn pin(&mut self, pins: Pins) {
+        self.pins = pins;
+        let all: Vec<_> = self.images.keys().copied().collect();
+        all.into_iter().for_each(|id| self.rename(id));
+    }
+
+    /// An image's configuration, byte for byte.
+    pub fn config(&self, id: &Digest) -> Option<String> {
+        self.images.get(id).map(|(record, _)| record.config.clone())
     }
 
     pub fn list(&self) -> Vec<Arc<Image>> {
@@ -242,12 +258,18 @@ impl State {
 
     /// What forgets the layers that nothing uses.
     pub fn steps_to_collect(&self) -> Vec<Step> {
+        self.unused_without(&BTreeSet::new()).into_iter().map(Step::DropLayer).collect()
+    }
+
+    /// The layers that nothing would use without these images.
+    pub fn unused_without(&self, gone: &BTreeSet<Digest>) -> Vec<Digest> {
         let mut used: HashSet<Digest> = self.held.keys().copied().collect();
-        used.extend(self.images.values().flat_map(|(image, _)| image.layers.iter().map(|layer| layer.diff_id)));
+        let images = self.images.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, (image, _))| image);
+        used.extend(images.flat_map(|image| image.layers.iter().map(|layer| layer.diff_id)));
         used.extend(
             self.snapshots.values().flat_map(SnapshotRecord::held).flat_map(|held| held.layers.iter().copied()),
         );
-        self.layers.keys().filter(|id| !used.contains(id)).map(|id| Step::DropLayer(*id)).collect()
+        self.layers.keys().filter(|id| !used.contains(id)).copied().collect()
     }
 
     /// Takes the layers that nothing uses out, with the steps that forget them.
@@ -271,14 +293,14 @@ impl State {
         usage
     }
 
-    /// The lock of whoever unpacks this layer from a registry.
-    pub fn unpacking(&mut self, registry: &str, layer: Digest) -> Arc<tokio::sync::Mutex<()>> {
+    /// What is shared with whoever unpacks this layer from a registry.
+    pub fn unpacking(&mut self, registry: &str, layer: Digest) -> Arc<Unpacking> {
         self.unpacking.retain(|_, lock| lock.strong_count() > 0);
         let key = (registry.to_owned(), layer);
         if let Some(lock) = self.unpacking.get(&key).and_then(Weak::upgrade) {
             return lock;
         }
-        let lock = Arc::default();
+        let lock = Arc::<Unpacking>::default();
         self.unpacking.insert(key, Arc::downgrade(&lock));
         lock
     }

@@ -32,6 +32,7 @@ pub async fn handle(node: &Arc<Node>, mut chunks: Streaming<api::LoadImageReques
     Ok(api::LoadImageResponse { images })
 }
 
-fn loaded_image(image: &corten_images::Image) -> api::LoadedImage {
+/// An image by what it is called.
+pub(super) fn loaded_image(image: &corten_images::Image) -> api::LoadedImage {
     api::LoadedImage { id: image.id.clone(), references: image.repo_tags.clone() }
 }

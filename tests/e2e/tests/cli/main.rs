@@ -1,5 +1,6 @@
 //! `corten`, the command line, against the real daemon.
 
+mod images;
 mod port_forward;
 mod streams;
 mod terminal;

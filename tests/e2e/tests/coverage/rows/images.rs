@@ -48,9 +48,10 @@ pub const ROWS: &[Message] = &[
         &[
             done(&["id", "repo_tags", "repo_digests", "size", "uid", "username"], TOLD),
             noted(&["spec"], "its id, and the annotations of its manifest", TOLD),
-            without_meaning(
+            noted(
                 &["pinned"],
-                "is always false: what other runtimes pin is the image of their pause process, and there is none",
+                "what `images.pinned` names",
+                &["cli::images::images_are_tagged_inspected_saved_loaded_and_cleared_up"],
             ),
         ],
     ),
@@ -82,7 +83,17 @@ pub const ROWS: &[Message] = &[
         ],
     ),
     message("RemoveImageRequest", &[done(ALL, &["images::a_removed_image_is_gone_with_its_layers"])]),
-    message("ImageFsInfoResponse", &[done(ALL, USAGE)]),
+    message(
+        "ImageFsInfoResponse",
+        &[
+            done(&["image_filesystems"], USAGE),
+            noted(
+                &["container_filesystems"],
+                "the same: layers and writable directories are below one directory, `root`",
+                USAGE,
+            ),
+        ],
+    ),
     message(
         "FilesystemUsage",
         &[noted(
