@@ -24,7 +24,8 @@ fn directory(ctx: &Ctx) -> String {
 
 async fn driver(ctx: &Ctx) -> CgroupDriver {
     if let Ok(config) = ctx.runtime_config(RuntimeConfigRequest {}).await {
-        return config.linux.map_or(CgroupDriver::Cgroupfs, |linux| linux.cgroup_driver());
+        let driver = config.linux.map(|linux| CgroupDriver::try_from(linux.cgroup_driver));
+        return driver.and_then(Result::ok).unwrap_or(CgroupDriver::Cgroupfs);
     }
     // Older runtimes show their configuration to whoever is interested.
     let info = ctx.status(StatusRequest { verbose: true }).await.map(|status| status.info).unwrap_or_default();

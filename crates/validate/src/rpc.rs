@@ -149,14 +149,15 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event about one of these; those about others are passed over.
+    /// The next event about one of these; those about others, and those of a type that nobody knows, are passed over.
     ///
     /// # Errors
     /// [`Stop::Failed`] when none comes.
     pub async fn next(&mut self, what: &str, ids: &[&str]) -> Checked<ContainerEventResponse> {
         let reading = async {
             while let Some(event) = self.stream.message().await? {
-                if ids.contains(&event.container_id.as_str()) {
+                let known = ContainerEventType::try_from(event.container_event_type).is_ok();
+                if known && ids.contains(&event.container_id.as_str()) {
                     return Ok(event);
                 }
             }

@@ -338,6 +338,26 @@ fn removing_a_running_pod_removes_everything(setup: Setup) {
 }
 
 #[test]
+fn a_cgroup_above_those_of_several_pods_goes_with_the_last_of_them() {
+    lab::test(Setup::default(), async |lab| {
+        // The first makes what is above; they end in the order they came in, and in the opposite one.
+        for order in [[0, 1, 2], [2, 1, 0], [0, 2, 1]] {
+            let mut ids = Vec::new();
+            for (index, place) in ["above/one/own", "above//one/./other/", "above/two"].into_iter().enumerate() {
+                let mut pod = lab.pod(&format!("pod-{index}-{order:?}").replace([' ', '[', ']', ','], ""));
+                pod.linux.as_mut().unwrap().cgroup_parent = format!("{}/{place}", lab.paths.cgroup());
+                ids.push(lab.run_pod(&pod).await);
+            }
+            for index in order {
+                lab.cri.stop_pod(&ids[index]).await.unwrap();
+                lab.cri.remove_pod(&ids[index]).await.unwrap();
+            }
+            lab.assert_nothing_left().await;
+        }
+    });
+}
+
+#[test]
 fn pods_of_one_cgroup_end_at_the_same_time() {
     lab::test(Setup::default(), async |lab| {
         for round in 0..3 {

@@ -1,11 +1,13 @@
 //! Fields that are refused: each is sent alone, with a value, in an otherwise good request, and makes nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use corten_cri::{DESCRIPTORS, v1::*};
 use corten_e2e::{cri::assert_refused, daemon::Setup, lab, leaks, pods};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value,
+};
 use tonic::Code;
 
 /// Messages of this type (by its name in the schema), each with another of all its fields set, down to the last one in its parts.
@@ -54,6 +56,49 @@ fn scalar(kind: &Kind) -> Value {
     }
 }
 
+/// A value that no enum has.
+const NEWER: i32 = 100;
+
+/// Copies of a message, each with another enum of it, or of a message in it, of an unknown value; with the enum's path. Of
+/// a list that is the first element, which `base` has to have.
+fn with_unknown_values<M: Message + Default>(name: &str, base: &M) -> Vec<(String, M)> {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+    let descriptor = pool.get_message_by_name(&format!("runtime.v1.{name}")).unwrap();
+    let mut base_message = DynamicMessage::new(descriptor);
+    base_message.transcode_from(base).unwrap();
+    let all = unknown_values(&base_message).into_iter();
+    all.map(|(path, message)| (path, message.transcode_to().unwrap())).collect()
+}
+
+fn unknown_values(base: &DynamicMessage) -> Vec<(String, DynamicMessage)> {
+    let mut found = Vec::new();
+    for field in base.descriptor().fields().filter(|field| field.name() != "windows" && !field.is_map()) {
+        let mut with = |path: String, value: Value| {
+            let mut one = base.clone();
+            one.set_field(&field, value);
+            found.push((path, one));
+        };
+        match field.kind() {
+            Kind::Enum(_) => with(field.name().to_owned(), Value::EnumNumber(NEWER)),
+            Kind::Message(part) => {
+                let value = base.get_field(&field).into_owned();
+                let (base, index) = match &value {
+                    Value::List(list) => (list.first().and_then(Value::as_message), "[0]"),
+                    one => (one.as_message(), ""),
+                };
+                let base = base.cloned().unwrap_or_else(|| DynamicMessage::new(part));
+                for (path, part) in unknown_values(&base) {
+                    let part = Value::Message(part);
+                    let value = if field.is_list() { Value::List(vec![part]) } else { part };
+                    with(format!("{}{index}.{path}", field.name()), value);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 #[test]
 fn whatever_is_for_windows_is_refused() {
     lab::test(Setup::default(), async |lab| {
@@ -92,6 +137,64 @@ fn whatever_is_for_windows_is_refused() {
         }
         assert_eq!(lab.cri.status(&id).await.unwrap(), told);
     });
+}
+
+#[test]
+fn values_that_nobody_knows_are_refused_by_name() {
+    lab::test(Setup::default(), async |lab| {
+        let (image, before) = (lab.busybox().await, lab.snapshot());
+        let mut config = lab.pod("newer");
+        config.port_mappings = vec![PortMapping { container_port: 80, host_port: 8080, ..Default::default() }];
+        let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+        let words = |path: &str| [path.to_owned(), NEWER.to_string(), "is not a value this runtime knows".to_owned()];
+        let all = with_unknown_values("RunPodSandboxRequest", &request);
+        assert_eq!(all.len(), 8, "{:?}", all.iter().map(|(path, _)| path).collect::<Vec<_>>());
+        for (path, request) in all {
+            let refused = lab.cri.runtime().run_pod_sandbox(request).await;
+            assert_refused(refused, Code::InvalidArgument, &words(&path).each_ref().map(String::as_str));
+        }
+        assert_eq!(lab.cri.list_pods(None).await.unwrap(), Vec::<String>::new());
+        leaks::assert_same(&before, || lab.snapshot());
+
+        config.port_mappings.clear();
+        let pod = lab.run_pod(&config).await;
+        let before = lab.snapshot();
+        let mounts = vec![Mount { container_path: "/m".into(), host_path: "/etc".into(), ..Default::default() }];
+        let container = ContainerConfig { mounts, ..pods::sleeper("c", &image) };
+        // Of the pod's own configuration, which comes along again, nothing is read.
+        let request = CreateContainerRequest { pod_sandbox_id: pod, config: Some(container), sandbox_config: None };
+        let all = with_unknown_values("CreateContainerRequest", &request).into_iter();
+        let all: Vec<_> = all.filter(|(path, _)| !path.starts_with("sandbox_config.")).collect();
+        assert_eq!(all.len(), 9, "{:?}", all.iter().map(|(path, _)| path).collect::<Vec<_>>());
+        for (path, request) in all {
+            let refused = lab.cri.runtime().create_container(request).await;
+            assert_refused(refused, Code::InvalidArgument, &words(&path).each_ref().map(String::as_str));
+        }
+        assert_eq!(lab.cri.list(None).await.unwrap(), Vec::<String>::new());
+        leaks::assert_same(&before, || lab.snapshot());
+    });
+}
+
+/// Every request has its enums tried: here, or in `what_is_out_of_bounds_makes_nothing`, or it is refused as a whole. A pull has
+/// them in its pod's configuration only, which decides nothing about it.
+#[test]
+fn enums_are_in_the_requests_that_are_tried_and_in_no_other() {
+    let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+    let services = pool.services().filter(|service| service.full_name().starts_with("runtime.v1."));
+    let requests = services.flat_map(|service| service.methods().map(|method| method.input()).collect::<Vec<_>>());
+    let with_enums = requests.filter(|request| !unknown_values(&DynamicMessage::new(request.clone())).is_empty());
+    let names: BTreeSet<_> = with_enums.map(|request| request.name().to_owned()).collect();
+    let expected = [
+        "CreateContainerRequest",
+        "ListContainersRequest",
+        "ListPodSandboxRequest",
+        "PullImageRequest",
+        "RestorePodRequest",
+        "RunPodSandboxRequest",
+        "StreamContainersRequest",
+        "StreamPodSandboxesRequest",
+    ];
+    assert_eq!(names, expected.map(str::to_owned).into());
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use prost::bytes::{Buf, BufMut};
 use tokio::time::timeout;
 use tonic::{
-    Request, Status,
+    Request, Status, Streaming,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
@@ -55,15 +56,35 @@ impl Decoder for Raw {
 /// # Errors
 /// The server's, `DeadlineExceeded` when nothing has come within `limit`, `InvalidArgument` if the path is none.
 pub async fn call(connection: &Connection, path: &str, message: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Status> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    // The request's own deadline ends with the answer's head, which a stream may send long before its first message.
+    match timeout(limit, unary(connection, path, request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {limit:?}"))),
+    }
+}
+
+/// The same with a request that says itself how long it may take.
+pub(crate) async fn unary(connection: &Connection, path: &str, request: Request<Vec<u8>>) -> Result<Vec<u8>, Status> {
+    let (mut client, path) = client(connection, path).await?;
+    Ok(client.unary(request, path, Raw).await?.into_inner())
+}
+
+/// The same for a stream of answers.
+pub(crate) async fn stream(
+    connection: &Connection,
+    path: &str,
+    message: Vec<u8>,
+) -> Result<Streaming<Vec<u8>>, Status> {
+    let (mut client, path) = client(connection, path).await?;
+    Ok(client.server_streaming(Request::new(message), path, Raw).await?.into_inner())
+}
+
+async fn client(connection: &Connection, path: &str) -> Result<(Grpc<Connection>, PathAndQuery), Status> {
     let path = path.parse().map_err(|_| Status::invalid_argument(format!("{path:?} is not a path")))?;
     let mut client =
         Grpc::new(connection.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
     client.ready().await?;
-    let mut request = Request::new(message);
-    request.set_timeout(limit);
-    // The request's own deadline ends with the answer's head, which a stream may send long before its first message.
-    match timeout(limit, client.unary(request, path, Raw)).await {
-        Ok(answer) => Ok(answer?.into_inner()),
-        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {limit:?}"))),
-    }
+    Ok((client, path))
 }

@@ -152,12 +152,3 @@ fn after_group(bytes: &[u8], number: u32) -> Option<&[u8]> {
     }
     Some(rest)
 }
-
-/// Writes a number as [`varint`] reads it.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
-}

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use prost::encoding::encode_varint;
+
 use super::{
     Message, WireType,
-    fields::{Field, Fields, put_varint, varint},
+    fields::{Field, Fields, varint},
     shapes::Kind,
 };
 
@@ -33,7 +35,7 @@ impl Message<'_> {
                     let out = out.get_or_insert_with(|| bytes.get(..kept).unwrap_or_default().to_vec());
                     if let Fate::Becomes(value) = changed {
                         out.extend_from_slice(field.tag);
-                        put_varint(out, value.len() as u64);
+                        encode_varint(value.len() as u64, out);
                         out.extend_from_slice(&value);
                     }
                 }
@@ -80,7 +82,7 @@ fn packed<'a>(values: &[i32], list: &'a [u8]) -> Fate<'a> {
     while !rest.is_empty() {
         let Some((value, next)) = varint(rest) else { return Fate::Stays };
         if has(values, value) {
-            put_varint(&mut out, value);
+            encode_varint(value, &mut out);
         } else {
             all = false;
         }

@@ -10,6 +10,7 @@
 mod add;
 mod fields;
 mod lower;
+mod memory;
 mod shapes;
 mod unknown;
 
@@ -19,6 +20,7 @@ use self::{
 };
 pub use self::{
     fields::WireType,
+    memory::ELEMENT,
     shapes::Shapes,
     unknown::{MAX_UNKNOWN, Unknown, UnknownFields},
 };

@@ -35,6 +35,8 @@ pub(super) struct Shape {
 pub(super) struct Slot {
     pub(super) name: String,
     pub(super) kind: Kind,
+    /// Whether there may be several.
+    pub(super) repeated: bool,
 }
 
 /// What a field's values are.
@@ -58,6 +60,11 @@ impl Shape {
     pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
         let index = self.fields.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         self.fields.get(index).map(|(_, slot)| slot)
+    }
+
+    /// The fields with their numbers.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.fields.iter().map(|(number, slot)| (*number, slot))
     }
 }
 
@@ -94,7 +101,8 @@ impl Shapes {
                 if let (Some(kind), Ok(number)) =
                     (shapes.kind(release, others, &field.field_type, &types), u32::try_from(*number))
                 {
-                    slots.insert(number, Slot { name: field.name.clone(), kind });
+                    let repeated = !matches!(field.field_type, FieldType::Single(_));
+                    slots.insert(number, Slot { name: field.name.clone(), kind, repeated });
                 }
             }
             if let Some(shape) = shapes.all.get_mut(index) {
@@ -126,8 +134,11 @@ impl Shapes {
                 });
                 let values = values.collect::<Option<Vec<_>>>()?;
                 let value = self.one(release, others, value, &values)?;
-                let slots =
-                    [("key", scalar(*key)), ("value", value)].map(|(name, kind)| Slot { name: name.into(), kind });
+                let slots = [("key", scalar(*key)), ("value", value)].map(|(name, kind)| Slot {
+                    name: name.into(),
+                    kind,
+                    repeated: false,
+                });
                 self.all.push(Shape { name: own.to_string(), is_entry: true, fields: (1..).zip(slots).collect() });
                 return Some(Kind::Message(self.all.len() - 1));
             }

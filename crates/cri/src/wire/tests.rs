@@ -143,10 +143,24 @@ fn what_nobody_knows_is_added_to_every_message_and_found_again() {
 }
 
 #[test]
+fn values_are_put_into_every_enum_and_nowhere_else() {
+    let message = Shapes::compiled().unwrap().message("CreateContainerRequest").unwrap();
+    let mut request = create(mount());
+    let added = message.with_values(&request.encode_to_vec(), 100);
+    let config = request.config.as_mut().unwrap();
+    (config.stop_signal, config.mounts[0].propagation) = (100, 100);
+    assert_eq!(v1::CreateContainerRequest::decode(&added[..]).unwrap(), request);
+    // What no schema has goes where a release does not have it.
+    let lowered = v1::CreateContainerRequest::decode(&*message.lower(&added)).unwrap();
+    assert_eq!(lowered, create(mount()));
+    assert_eq!(message.with_values(&[0x00], 100), [0x00]);
+}
+
+#[test]
 fn a_flood_of_unknown_fields_is_counted() {
     let mut bytes = Vec::new();
     for number in 1000..2000u64 {
-        fields::put_varint(&mut bytes, number << 3);
+        prost::encoding::encode_varint(number << 3, &mut bytes);
         bytes.push(0);
     }
     let twice = [bytes.clone(), bytes].concat();

@@ -59,11 +59,12 @@ fn image_name(container: &v1::Container) -> String {
 
 /// The state in one word, with the exit code of one that has ended.
 async fn state(runtime: &Runtime, container: &v1::Container) -> Result<String, Error> {
-    Ok(match container.state() {
-        v1::ContainerState::ContainerCreated => "Created".to_owned(),
-        v1::ContainerState::ContainerRunning => "Running".to_owned(),
-        v1::ContainerState::ContainerUnknown => "Unknown".to_owned(),
-        v1::ContainerState::ContainerExited => match runtime.container_status(&container.id, false).await {
+    Ok(match v1::ContainerState::try_from(container.state) {
+        Ok(v1::ContainerState::ContainerCreated) => "Created".to_owned(),
+        Ok(v1::ContainerState::ContainerRunning) => "Running".to_owned(),
+        // What only a newer runtime has a word for is unknown, as it is to the kubelet.
+        Ok(v1::ContainerState::ContainerUnknown) | Err(_) => "Unknown".to_owned(),
+        Ok(v1::ContainerState::ContainerExited) => match runtime.container_status(&container.id, false).await {
             Err(error) if error.is_not_found() => "Removed".to_owned(),
             other => format!("Exited ({})", other?.status.unwrap_or_default().exit_code),
         },

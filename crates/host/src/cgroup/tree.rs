@@ -73,6 +73,12 @@ impl Cgroup {
         Created { directories }
     }
 
+    /// Whether it is one of these directories, or below one, in some hierarchy.
+    pub fn is_below(&self, created: &Created) -> bool {
+        let below = |dir: &Path| created.directories.iter().any(|above| dir.starts_with(above));
+        self.places.iter().any(|place| below(&place.dir))
+    }
+
     /// Makes the cgroup, and its parents, in every hierarchy. What exists already is fine.
     ///
     /// New v1 cpusets get their parent's CPUs and memory nodes; on v2 the controllers are enabled down the path.

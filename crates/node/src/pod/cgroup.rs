@@ -69,15 +69,14 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
         let _held = held.unwrap_or_else(|| lock(&heirs));
         // Else another pod has handed its own over meanwhile. One that has come meanwhile found some of it there: what
         // is gone already does no harm to it.
-        if pod.cgroup().as_ref() == Some(&created) {
-            hand_over(node, pod, &created)?;
-            pod.set_cgroup(None);
+        hand_over(node, pod, &created)?;
+        if pod.give_up_cgroup(&created) {
             return Ok(());
         }
     }
 }
 
-/// The cgroup that the kubelet named, in one spelling.
+/// The cgroup that the kubelet named.
 fn parent(pod: &Pod) -> Option<&str> {
     pod.config.cgroup_parent.as_deref().map(|parent| parent.trim_matches('/'))
 }
@@ -88,11 +87,12 @@ fn is_shared(pod: &Pod) -> bool {
     pod.config.cgroup_parent.is_some()
 }
 
-/// Gives what was made for a pod to another that is in it still.
+/// Gives what was made for a pod to another that is still somewhere in it: in the pod's own cgroup, or below one of those
+/// above it that were made too.
 fn hand_over(node: &Node, pod: &Pod, created: &Created) -> Result<()> {
     let others = node.pods.all();
-    let is_heir = |other: &&Arc<Pod>| other.id != pod.id && parent(other) == parent(pod);
-    for heir in others.iter().filter(is_heir) {
+    let is_in = |other: &Pod| node.cgroup(&other.cgroup_parent(node)).is_ok_and(|cgroup| cgroup.is_below(created));
+    for heir in others.iter().filter(|other| other.id != pod.id && is_in(other)) {
         if heir.adopt_cgroup(node, created)? {
             break;
         }

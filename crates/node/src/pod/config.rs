@@ -209,12 +209,16 @@ fn log_directory_path(path: String) -> Result<Option<PathBuf>> {
     }
 }
 
-/// A cgroup's path, or systemd's name for a slice: no `..`, nothing that is not a file's name.
+/// A cgroup's path, or systemd's name for a slice: no `..`, nothing that is not a file's name. In one spelling, so that
+/// pods in one cgroup are known to be.
 fn cgroup_path(field: &str, path: String) -> Result<Option<String>> {
     let Some(path) = check::optional(field, path, check::MAX_PATH - 1)? else { return Ok(None) };
     match path.split('/').any(|part| part == ".." || part.len() > 255) || path.chars().any(char::is_control) {
         true => Err(check::invalid(field, &path, "is not a cgroup's path")),
-        false => Ok(Some(path)),
+        false => {
+            let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+            Ok(Some(format!("{}{}", if path.starts_with('/') { "/" } else { "" }, parts.join("/"))))
+        }
     }
 }
 

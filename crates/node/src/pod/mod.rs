@@ -299,6 +299,16 @@ impl Pod {
         *lock(&self.cgroup) = created;
     }
 
+    /// Has no cgroup any more; `false` if more than this was handed over to it meanwhile.
+    fn give_up_cgroup(&self, created: &Created) -> bool {
+        let mut own = lock(&self.cgroup);
+        let all = own.as_ref() == Some(created);
+        if all {
+            *own = None;
+        }
+        all
+    }
+
     /// Takes over what was made for another pod, and records it; `false` if it has no cgroup any more.
     fn adopt_cgroup(&self, node: &Node, created: &Created) -> Result<bool> {
         let is_new = match &mut *lock(&self.cgroup) {

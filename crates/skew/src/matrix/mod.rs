@@ -3,12 +3,17 @@
 
 mod cells;
 mod report;
+mod values;
 
-use std::{io, path::Path};
+use std::{io, path::Path, pin::Pin};
 
 use corten_cri::history::{self, History, Release, ReleaseName};
-use corten_validate::run::{self as checks, Options};
-use tokio::sync::oneshot;
+use corten_validate::{
+    check::Check,
+    report::Report,
+    run::{self as checks, Options},
+};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 pub use self::{
     cells::{Cell, SKEW, Side, all},
@@ -58,42 +63,86 @@ pub async fn run(
     Ok(matrix)
 }
 
-/// One pair: the checks through proxies of its own.
+/// One pair: the checks through proxies of its own. For a newer kubelet then those of [`values`] through others, which
+/// take out nothing of what it says.
 async fn one(
     options: &Options,
     cell: Cell,
     common: Release,
     directory: &Path,
+    mut interrupted: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Report, String> {
+    let options = Options { api: Some(cell.api), as_release: Some(common), ..options.clone() };
+    let selected = checks::selected(&options.only).map_err(|error| error.to_string())?;
+    let mut report = through(&options, selected, || stages(cell), directory, interrupted.as_mut()).await?;
+    let Side::Newer(minors) = cell.kubelet else { return Ok(report) };
+    if report.interrupted {
+        return Ok(report);
+    }
+    let newer = || -> Result<Vec<Box<dyn Stage>>, history::Error> { Ok(vec![Box::new(Newer::kubelet(minors)?)]) };
+    let of_values = through(&options, values::CHECKS.into(), newer, directory, interrupted).await?;
+    report.checks.extend(of_values.checks);
+    report.duration += of_values.duration;
+    report.interrupted = of_values.interrupted;
+    report.leftover = report.leftover.or(of_values.leftover);
+    report.kept = report.kept.or(of_values.kept);
+    Ok(report)
+}
+
+/// Checks through proxies with these stages.
+async fn through(
+    options: &Options,
+    selected: Vec<Check>,
+    stages: impl Fn() -> Result<Vec<Box<dyn Stage>>, history::Error>,
+    directory: &Path,
     interrupted: impl Future<Output = ()>,
-) -> Result<corten_validate::report::Report, String> {
-    let (runtime, end_runtime) = proxy(cell, &options.endpoint, &directory.join("runtime.sock"))?;
-    let images = options.image_endpoint.as_ref();
-    let images = images.map(|endpoint| proxy(cell, endpoint, &directory.join("images.sock"))).transpose()?;
-    let (image_endpoint, end_images) = images.unzip();
-    let options =
-        Options { endpoint: runtime, image_endpoint, api: Some(cell.api), as_release: Some(common), ..options.clone() };
-    let result = checks::run(&options, |_| {}, interrupted).await.map_err(|error| error.to_string());
-    for (end, ended) in [Some(end_runtime), end_images].into_iter().flatten() {
-        let _ = end.send(());
-        let _ = ended.await;
+) -> Result<Report, String> {
+    let proxy = |upstream: &str, socket: &str| {
+        let stages = stages().map_err(|error| error.to_string())?;
+        Running::start(stages, upstream, &directory.join(socket))
+    };
+    let runtime = proxy(&options.endpoint, "runtime.sock")?;
+    let images = match options.image_endpoint.as_ref().map(|endpoint| proxy(endpoint, "images.sock")).transpose() {
+        Ok(images) => images,
+        Err(error) => {
+            runtime.end().await;
+            return Err(error);
+        }
+    };
+    let image_endpoint = images.as_ref().map(|proxy| proxy.endpoint.clone());
+    let options = Options { endpoint: runtime.endpoint.clone(), image_endpoint, ..options.clone() };
+    let result = checks::run_these(&options, selected, |_| {}, interrupted).await.map_err(|error| error.to_string());
+    runtime.end().await;
+    if let Some(images) = images {
+        images.end().await;
     }
     result
 }
 
-/// What ends a proxy, and what it is.
-type Ending = (oneshot::Sender<()>, tokio::task::JoinHandle<()>);
+/// A proxy at work.
+struct Running {
+    endpoint: String,
+    end: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
 
-/// A proxy that makes both sides of a pair what they are; its endpoint.
-fn proxy(cell: Cell, upstream: &str, socket: &Path) -> Result<(String, Ending), String> {
-    let upstream = corten_cri::client::socket_path(upstream).map_err(|error| error.to_string())?;
-    let stages = stages(cell).map_err(|error| error.to_string())?;
-    let setup = Setup { stages, ..Setup::plain(socket, upstream) };
-    let proxy = Proxy::bind(setup).map_err(|error| error.to_string())?;
-    let (end, told) = oneshot::channel::<()>();
-    let serving = tokio::spawn(proxy.serve(async move {
-        let _ = told.await;
-    }));
-    Ok((format!("unix://{}", socket.display()), (end, serving)))
+impl Running {
+    fn start(stages: Vec<Box<dyn Stage>>, upstream: &str, socket: &Path) -> Result<Self, String> {
+        let upstream = corten_cri::client::socket_path(upstream).map_err(|error| error.to_string())?;
+        let setup = Setup { stages, ..Setup::plain(socket, upstream) };
+        let proxy = Proxy::bind(setup).map_err(|error| error.to_string())?;
+        let (end, told) = oneshot::channel::<()>();
+        let serving = tokio::spawn(proxy.serve(async move {
+            let _ = told.await;
+        }));
+        Ok(Self { endpoint: format!("unix://{}", socket.display()), end, serving })
+    }
+
+    /// Ends it, and waits until its socket is gone.
+    async fn end(self) {
+        let _ = self.end.send(());
+        let _ = self.serving.await;
+    }
 }
 
 /// What makes the one side a kubelet and the other a runtime of the pair's releases.
@@ -111,4 +160,26 @@ fn stages(cell: Cell) -> Result<Vec<Box<dyn Stage>>, history::Error> {
         stages.insert(0, Box::new(Newer::runtime(minors)?));
     }
     Ok(stages)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pair_that_cannot_be_tried_leaves_no_proxy_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let newest = History::embedded().unwrap().v1.newest().unwrap();
+        let side = Side::Release(newest);
+        let cell = Cell { api: corten_cri::ApiVersion::V1, kubelet: side, runtime: side };
+        let endpoint = format!("unix://{}", directory.path().join("nobody.sock").display());
+        let options = Options { image_endpoint: Some("tcp://127.0.0.1:1".to_owned()), ..Options::new(endpoint) };
+        let error = one(&options, cell, newest, directory.path(), std::pin::pin!(pending())).await.unwrap_err();
+        assert!(error.contains("tcp"), "{error}");
+        assert!(!directory.path().join("runtime.sock").exists());
+    }
 }

@@ -13,9 +13,17 @@ use super::{
     upstream::{Failure, Upstream},
 };
 
+/// How many bytes one call may answer unless something else is said.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// What a message counts beside its bytes.
+const OVERHEAD: usize = 64;
+
 /// A client that knows nothing of the messages it sends and gets.
 pub struct Client {
     upstream: Upstream,
+    /// How many bytes one call may answer, in all its messages.
+    most: usize,
 }
 
 /// What came of a call.
@@ -30,15 +38,23 @@ pub struct Collected {
 impl Client {
     /// Of the runtime at a socket. It connects when it calls.
     pub fn new(socket: &Path) -> Self {
-        Self { upstream: Upstream::new(socket.to_owned()) }
+        Self { upstream: Upstream::new(socket.to_owned()), most: MAX_ANSWER }
     }
 
-    /// Sends messages to a path (`/runtime.v1.RuntimeService/Version`) and takes what comes until the end.
+    /// The same, where one call may answer no more than `most` bytes in all its messages.
+    pub fn taking(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Sends messages to a path (`/runtime.v1.RuntimeService/Version`) and takes what comes until the end, or until it is
+    /// too much: then the status is `ResourceExhausted`.
     pub async fn call(&self, path: &str, requests: &[Bytes]) -> Collected {
         let mut responses = Vec::new();
         let status = match self.send(path, requests).await {
             Ok((headers, _)) if headers.contains_key(GRPC_STATUS) => status_of(&headers),
-            Ok((headers, body)) => collect(&headers, body, &mut responses).await.unwrap_or_else(|status| status),
+            Ok((headers, body)) => {
+                collect(&headers, body, self.most, &mut responses).await.unwrap_or_else(|status| status)
+            }
             Err(status) => status,
         };
         Collected { responses, status }
@@ -61,13 +77,21 @@ impl Client {
     }
 }
 
-async fn collect(headers: &HeaderMap, mut body: Incoming, responses: &mut Vec<Bytes>) -> Result<Status, Status> {
+async fn collect(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    most: usize,
+    responses: &mut Vec<Bytes>,
+) -> Result<Status, Status> {
     let mut decoder = Decoder::new(Way::Response, headers, &Budget::default());
+    let mut room = most;
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         match frame.map_err(|_| broken())?.into_data() {
             Ok(data) => {
                 decoder.push(&data)?;
                 while let Some(message) = decoder.next()? {
+                    let too_much = || Status::resource_exhausted(format!("an answer of more than {most} bytes"));
+                    room = room.checked_sub(message.len().saturating_add(OVERHEAD)).ok_or_else(too_much)?;
                     responses.push(message);
                 }
             }
@@ -75,4 +99,23 @@ async fn collect(headers: &HeaderMap, mut body: Incoming, responses: &mut Vec<By
         }
     }
     Ok(status_of(&HeaderMap::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tonic::Code;
+
+    use super::*;
+    use crate::proxy::tests::{World, echo};
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut_off() {
+        let world = World::new(Vec::new(), echo);
+        let most = 64 * 1024;
+        let messages = vec![Bytes::from(vec![0; most / 8]); 9];
+        let got = world.client().taking(most).call("/runtime.v1.RuntimeService/Version", &messages).await;
+        assert_eq!((got.responses.len(), got.status.code()), (7, Code::ResourceExhausted));
+    }
 }

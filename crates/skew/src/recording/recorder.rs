@@ -21,6 +21,12 @@ use tonic::Status;
 use super::{Methods, Recorded, RecordedMessage, RecordedStatus, blank, json};
 use crate::proxy::{Answer, Begin, Call, Exchange, Next, Stage};
 
+/// How long a message may be to be taken apart, for its secrets and for reading: it takes many times its length then.
+const MAX_APART: usize = 256 * 1024;
+
+/// How much of one call is written for reading beside the bytes. One call at a time is.
+const MAX_APART_OF_CALL: usize = 1024 * 1024;
+
 /// How many bytes of messages of all calls that go on are kept.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
@@ -117,10 +123,15 @@ impl Shared {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, recorded: &Recorded) {
+    fn write(&self, recorded: &mut Recorded, method: Option<&MethodDescriptor>) {
         let mut sink = self.sink();
         if sink.failure.is_some() {
             return;
+        }
+        if let Some(method) = method {
+            let mut room = MAX_APART_OF_CALL;
+            for_reading(&mut recorded.requests, &method.input(), &mut room);
+            for_reading(&mut recorded.responses, &method.output(), &mut room);
         }
         let line = serde_json::to_vec(recorded).map_err(io::Error::other);
         let written = line.and_then(|mut line| {
@@ -171,11 +182,11 @@ impl Recording {
         let size = message.len().saturating_add(OVERHEAD);
         let messages = self.recorded.requests.len() + self.recorded.responses.len();
         let room = self.kept.saturating_add(size) <= MAX_KEPT_OF_CALL && messages < MAX_MESSAGES;
-        if !room || self.shared.kept.load(Ordering::Relaxed).saturating_add(size) > MAX_KEPT {
+        let more = |kept: usize| kept.checked_add(size).filter(|kept| *kept <= MAX_KEPT);
+        if !room || self.shared.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
             self.recorded.left_out += 1;
             return None;
         }
-        self.shared.kept.fetch_add(size, Ordering::Relaxed);
         self.kept += size;
         match recorded(message, of) {
             Some(recorded) => Some(recorded),
@@ -189,15 +200,23 @@ impl Recording {
 
 /// A message without its secrets. None if nobody can tell whether it has any.
 fn recorded(message: &Bytes, of: Option<MessageDescriptor>) -> Option<RecordedMessage> {
-    let Some(descriptor) = of else { return Some(RecordedMessage { bytes: message.to_vec(), json: None }) };
-    let may_have_secrets = descriptor.full_name() == "runtime.v1.PullImageRequest";
-    match DynamicMessage::decode(descriptor, message.clone()) {
-        Ok(mut decoded) => {
-            let bytes = if blank::credentials(&mut decoded) { decoded.encode_to_vec() } else { message.to_vec() };
-            Some(RecordedMessage { bytes, json: json(&decoded) })
-        }
-        Err(_) if may_have_secrets => None,
-        Err(_) => Some(RecordedMessage { bytes: message.to_vec(), json: None }),
+    let as_it_is = || RecordedMessage { bytes: message.to_vec(), json: None };
+    let may_have_secrets = of.filter(|descriptor| descriptor.full_name() == "runtime.v1.PullImageRequest");
+    let Some(descriptor) = may_have_secrets else { return Some(as_it_is()) };
+    if message.len() > MAX_APART {
+        return None;
+    }
+    let mut decoded = DynamicMessage::decode(descriptor, message.clone()).ok()?;
+    let blanked = blank::credentials(&mut decoded);
+    Some(if blanked { RecordedMessage { bytes: decoded.encode_to_vec(), json: None } } else { as_it_is() })
+}
+
+/// Puts beside the bytes what they say, as far as there is room.
+fn for_reading(messages: &mut [RecordedMessage], of: &MessageDescriptor, room: &mut usize) {
+    for message in messages.iter_mut().filter(|message| message.bytes.len() <= MAX_APART) {
+        let Some(left) = room.checked_sub(message.bytes.len()) else { return };
+        *room = left;
+        message.json = DynamicMessage::decode(of.clone(), &message.bytes[..]).ok().and_then(|decoded| json(&decoded));
     }
 }
 
@@ -223,7 +242,8 @@ impl Exchange for Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         self.recorded.duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.shared.write(&self.recorded);
+        let method = self.method.take();
+        self.shared.write(&mut self.recorded, method.as_ref());
         self.shared.kept.fetch_sub(self.kept, Ordering::Relaxed);
     }
 }
@@ -304,6 +324,21 @@ mod tests {
         let (_, calls) = lines(&path);
         assert_eq!((calls[0].requests.len(), calls[0].left_out, calls[0].status.as_ref()), (0, 1, None));
         assert_eq!((calls[1].responses.len(), calls[1].left_out), (1, 2));
+        // Long messages are kept, but not taken apart: not for reading, and not for secrets either.
+        let call = |path: &str, text: usize| {
+            let image = Some(ImageSpec { image: "x".repeat(text), ..Default::default() });
+            let mut call = recording(&recorder, path);
+            call.request(PullImageRequest { image, ..Default::default() }.encode_to_vec().into());
+        };
+        call("/runtime.v1.ImageService/ImageStatus", MAX_APART);
+        call("/runtime.v1.ImageService/PullImage", MAX_APART);
+        call("/runtime.v1.ImageService/ImageStatus", 10);
+        let (_, calls) = lines(&path);
+        let requests: Vec<_> = calls[2..]
+            .iter()
+            .map(|call| call.requests.iter().map(|one| one.json.is_some()).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(requests, [vec![false], vec![], vec![true]]);
         assert_eq!(recorder.shared.kept.load(Ordering::Relaxed), 0);
     }
 }

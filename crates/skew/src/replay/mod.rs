@@ -6,7 +6,7 @@ mod ids;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
 use self::{call::Caller, ids::Ids};
-use crate::recording::{Methods, Recorded, RecordedStatus};
+use crate::recording::{Methods, Recorded, RecordedMessage, RecordedStatus};
 
 /// Why there is nothing to replay.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,16 @@ pub enum Error {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The recording is too large.
+    #[error("{path}: line {line}: {what}", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What there is too much of.
+        what: String,
     },
     /// A line is no recorded call.
     #[error("{path}: line {line}: {source}", path = path.display())]
@@ -84,17 +94,40 @@ pub struct Difference {
     pub now: String,
 }
 
+/// How long a line may be, in bytes: a recorder keeps 4 MiB of a call, which are here as base64, and a part for reading.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+
+/// How much a recording may hold in messages, in bytes: all of it is in memory, for the calls are put into their order.
+const MAX_MESSAGES: usize = 1024 * 1024 * 1024;
+
 /// Reads a recording; the calls in the order they were made.
 ///
 /// # Errors
 /// [`Error`]: the file, or a line of it.
 pub fn read(path: &Path) -> Result<Vec<Recorded>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
-    let mut calls = Vec::new();
-    for (index, line) in BufReader::new(File::open(path).map_err(failed)?).lines().enumerate() {
-        let line = line.map_err(failed)?;
-        let bad = |source| Error::Line { path: path.to_owned(), line: index + 1, source };
-        calls.push(serde_json::from_str::<Recorded>(&line).map_err(bad)?);
+    let (mut file, mut calls, mut room) = (BufReader::new(File::open(path).map_err(failed)?), Vec::new(), MAX_MESSAGES);
+    for number in 1.. {
+        let mut line = Vec::new();
+        let length = (&mut file).take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
+        if length == 0 {
+            break;
+        }
+        let too_large = |what| Error::TooLarge { path: path.to_owned(), line: number, what };
+        if u64::try_from(length).unwrap_or(u64::MAX) == MAX_LINE && !line.ends_with(b"\n") {
+            return Err(too_large(format!("it is longer than {MAX_LINE} bytes")));
+        }
+        let bad = |source| Error::Line { path: path.to_owned(), line: number, source };
+        let mut call: Recorded = serde_json::from_slice(&line).map_err(bad)?;
+        let mut size = size_of::<Recorded>().saturating_add(call.path.len());
+        for message in call.requests.iter_mut().chain(&mut call.responses) {
+            // It is for people.
+            message.json = None;
+            size = size.saturating_add(message.bytes.len()).saturating_add(size_of::<RecordedMessage>());
+        }
+        let full = || too_large(format!("more than {MAX_MESSAGES} bytes in messages up to here"));
+        room = room.checked_sub(size).ok_or_else(full)?;
+        calls.push(call);
     }
     calls.sort_by_key(|call| call.time);
     Ok(calls)

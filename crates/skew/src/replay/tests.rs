@@ -5,7 +5,6 @@ use corten_cri::v1::*;
 use prost::Message;
 
 use super::*;
-use crate::recording::RecordedMessage;
 
 fn recorded(path: &str, request: &impl Message, response: &impl Message) -> Recorded {
     let message = |bytes| RecordedMessage { bytes, json: None };
@@ -95,4 +94,8 @@ fn a_file_that_is_no_recording_is_refused_by_line() {
     assert!(read(&path).unwrap_err().to_string().contains("line 2"));
     std::fs::write(&path, format!("{line}\n")).unwrap();
     assert_eq!(read(&path).unwrap().len(), 1);
+    // A line without end, of which nothing is on the disk.
+    File::options().write(true).open(&path).unwrap().set_len(MAX_LINE + 1000).unwrap();
+    let error = read(&path).unwrap_err().to_string();
+    assert!(error.contains("line 2: it is longer than"), "{error}");
 }

@@ -104,6 +104,14 @@ fn a_side_newer_than_anything_known_changes_nothing() {
         assert_eq!(cri.status(&id).await.unwrap(), lab.cri.status(&id).await.unwrap());
         assert_eq!(cri.exec(&id, &["echo", "works"]).await.stdout, "works\n");
         assert!(lab.daemon.log().contains("a client sends a field that this version does not know"));
+        // A state that nobody has a word for is unknown, and not the first one there is.
+        for (command, own) in [(&["pods"][..], "Ready"), (&["ps", "--all"], "Running")] {
+            let mut program = Command::new(programs::built("corten"));
+            let output = program.arg("--endpoint").arg(&proxy.socket).args(command).output().unwrap();
+            let table = String::from_utf8(output.stdout).unwrap();
+            let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap().to_owned();
+            assert!(row("corten-newer").contains("Unknown") && row(own).contains("newer"), "{table}");
+        }
     });
 }
 

@@ -18,9 +18,9 @@ pub use self::{
     events::{Event, Events, POLLING},
     lists::PodStats,
 };
-use super::{Connection, Deadlines, ImageClient, RuntimeClient, images, is_unimplemented, runtime};
+use super::{Connection, Deadlines, RuntimeClient, is_unimplemented, runtime};
 use crate::v1::{
-    CgroupDriver, ListMetricDescriptorsRequest, MetricDescriptor, RuntimeConfigRequest,
+    CgroupDriver, ListMetricDescriptorsRequest, MetricDescriptor, RuntimeConfigRequest, RuntimeConfigResponse,
     UpdatePodSandboxResourcesRequest,
 };
 
@@ -79,8 +79,8 @@ pub enum Streams {
 /// As with the kubelet, one missing `Stream*` ends the streams of that service for good.
 #[derive(Debug, Clone)]
 pub struct Lists {
+    connection: Connection,
     runtime: RuntimeClient,
-    images: ImageClient,
     deadlines: Deadlines,
     streams: Streams,
     streaming: Arc<Streaming>,
@@ -99,7 +99,7 @@ impl Lists {
         let wanted = || AtomicBool::new(streams == Streams::Prefer);
         Self {
             runtime: runtime(connection.clone()),
-            images: images(connection),
+            connection,
             deadlines,
             streams,
             streaming: Arc::new(Streaming { runtime: wanted(), images: wanted() }),
@@ -109,13 +109,20 @@ impl Lists {
     /// RuntimeConfig: who makes the cgroups.
     ///
     /// # Errors
-    /// The runtime's.
+    /// The runtime's; and as the kubelet does, a driver that this build does not know is refused, not taken for another.
     pub async fn cgroup_driver(&self) -> Result<Answer<CgroupDriver>, Status> {
         let request = self.request("RuntimeService/RuntimeConfig", RuntimeConfigRequest {});
         let answer = self.runtime.clone().runtime_config(request).await;
         let instead = "the cgroup driver of the kubelet's own configuration is used";
         let answer = optional(answer, "RuntimeService/RuntimeConfig", instead)?;
-        Ok(answer.map(|answer| answer.linux.unwrap_or_default().cgroup_driver()))
+        let known = |config: RuntimeConfigResponse| known_driver(config.linux.unwrap_or_default().cgroup_driver);
+        Ok(match answer {
+            Answer::Answered(config) => Answer::Answered(known(config)?),
+            Answer::Degraded { answer: config, lacking, used } => {
+                Answer::Degraded { answer: known(config)?, lacking, used }
+            }
+            Answer::Unsupported { lacking, instead } => Answer::Unsupported { lacking, instead },
+        })
     }
 
     /// UpdatePodSandboxResources: tells the runtime what the kubelet did to a pod's cgroup.
@@ -150,6 +157,15 @@ impl Lists {
     }
 }
 
+/// A driver that this build knows.
+fn known_driver(value: i32) -> Result<CgroupDriver, Status> {
+    CgroupDriver::try_from(value).map_err(|_| {
+        Status::failed_precondition(format!(
+            "RuntimeConfigResponse.linux.cgroup_driver: {value} is not a value this client knows"
+        ))
+    })
+}
+
 fn optional<T>(
     answer: Result<Response<T>, Status>,
     lacking: &'static str,
@@ -169,5 +185,19 @@ impl Streaming {
 
     fn end(flag: &AtomicBool) {
         flag.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_driver_of_a_newer_runtime_is_refused_and_not_taken_for_another() {
+        assert_eq!(known_driver(1).unwrap(), CgroupDriver::Cgroupfs);
+        let refused = known_driver(100).unwrap_err();
+        assert!(refused.message().contains("cgroup_driver: 100"), "{refused}");
     }
 }

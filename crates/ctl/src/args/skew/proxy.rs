@@ -26,8 +26,8 @@ pub struct Proxy {
     /// Make the clients look like a kubelet of this release: what is younger goes in neither direction.
     #[arg(long, value_name = "RELEASE")]
     pub kubelet_as: Option<ReleaseName>,
-    /// Make both sides look this many minors (1 to 3) newer than anything known: unknown fields in every message, and events of
-    /// an unknown type.
+    /// Make both sides look this many minors (1 to 3) newer than anything known: unknown fields in every message, and from the
+    /// runtime events, pods, containers and metrics with values that nobody knows.
     #[arg(long, value_name = "MINORS", value_parser = value_parser!(u32).range(1..=3), conflicts_with_all = ["runtime_as", "kubelet_as"])]
     pub newer: Option<u32>,
     /// Let calls fail or wait, as in 'RuntimeService/StopContainer: error=Unavailable "gone", delay=500ms, rate=0.1'.

@@ -1,9 +1,14 @@
-//! Looking like a release that is not there yet: what a side says has fields, and its events a type, that nobody knows.
+//! Looking like a release that is not there yet: what a side says has fields and values that nobody knows.
 
 use bytes::Bytes;
 use corten_cri::{
     history::{Error, History},
+    v1::*,
     wire::{Message, Shapes},
+};
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key},
 };
 
 use crate::proxy::{
@@ -14,8 +19,11 @@ use crate::proxy::{
 /// The number of the first unknown field; the history has none as high.
 const FIRST_FIELD: u32 = 9000;
 
-/// An event's type that nobody knows: field 2 of `ContainerEventResponse`, and the first such value.
-const EVENT_TYPE: (u32, u32) = (2, 100);
+/// Below this are the values that enums have; the history has none as high.
+const FIRST_VALUE: i32 = 100;
+
+/// The name, and most of the id, of what a newer runtime has that nobody else has a word for.
+const NEWER: &str = "corten-newer";
 
 /// Which side is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +33,15 @@ enum Side {
 }
 
 /// A side that is some minors newer than anything known: every message of its, and every message in one, has as many
-/// unknown fields of each wire type, and after each event comes another of an unknown type.
+/// unknown fields of each wire type.
+///
+/// A runtime also has, in lists that no filter narrows, a pod and a container whose state has an unknown value, and a
+/// metric of an unknown type; and after each event comes another in which every enum (the event's type, the states, the
+/// stop signals) has an unknown value. Of what a client made itself the states and types stay: old values keep their
+/// meaning. A cgroup driver stays too: a kubelet does not start with one that it does not know.
+///
+/// What a kubelet asks for stays what it is: a runtime has to refuse a value that it does not know (the checks of
+/// [`crate::matrix`] for a newer kubelet send such requests), so nothing would be left to look at.
 ///
 /// To be met by what the other side shall see: behind what makes a kubelet look like a release, before what makes a runtime
 /// look like one.
@@ -69,75 +85,116 @@ impl Stage for Newer {
         };
         let Some(message) = self.shapes.message(name) else { return Begin::Pass };
         let fields = (0..self.minors).flat_map(unknown_fields).collect();
-        Begin::Follow(Box::new(Grown { side: self.side, message, fields, event: EVENT_TYPE.1 + self.minors }))
+        match self.side {
+            Side::Kubelet => Begin::Follow(Box::new(Kubelet { message, fields })),
+            Side::Runtime => {
+                let value = FIRST_VALUE + i32::try_from(self.minors).unwrap_or_default();
+                Begin::Follow(Box::new(Runtime { message, fields, value, more: None }))
+            }
+        }
     }
 }
 
 /// A field of each wire type, as one more minor might bring.
 fn unknown_fields(minor: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    let values: [(u32, &[u8]); 4] =
-        [(0, &[0x96, 0x01]), (2, b"\x05newer"), (5, &[1, 2, 3, 4]), (1, &[1, 2, 3, 4, 5, 6, 7, 8])];
+    let values: [(WireType, &[u8]); 4] = [
+        (WireType::Varint, &[0x96, 0x01]),
+        (WireType::LengthDelimited, b"\x05newer"),
+        (WireType::ThirtyTwoBit, &[1, 2, 3, 4]),
+        (WireType::SixtyFourBit, &[1, 2, 3, 4, 5, 6, 7, 8]),
+    ];
     for (number, (wire_type, value)) in (FIRST_FIELD + 10 * minor..).zip(values) {
-        put_varint(&mut out, number << 3 | wire_type);
+        encode_key(number, wire_type, &mut out);
         out.extend_from_slice(value);
     }
     out
 }
 
-fn put_varint(out: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
-}
-
-/// A call of which one side is newer.
-struct Grown {
-    side: Side,
+/// A call of a newer kubelet.
+struct Kubelet {
     message: Message<'static>,
     fields: Vec<u8>,
-    event: u32,
 }
 
-impl Grown {
-    fn grown(&self, message: &[u8]) -> Bytes {
-        self.message.with_fields(message, &self.fields).into()
+impl Exchange for Kubelet {
+    fn request(&mut self, message: Bytes) -> Next {
+        Next::Forward(self.message.with_fields(&message, &self.fields).into())
     }
 }
 
-impl Exchange for Grown {
+/// A call of a newer runtime.
+struct Runtime {
+    message: Message<'static>,
+    fields: Vec<u8>,
+    /// A value that no enum has.
+    value: i32,
+    /// What the first answer has beside what is in it, encoded.
+    more: Option<Vec<u8>>,
+}
+
+impl Exchange for Runtime {
     fn request(&mut self, message: Bytes) -> Next {
-        match self.side {
-            Side::Kubelet => Next::Forward(self.grown(&message)),
-            Side::Runtime => Next::Forward(message),
-        }
+        self.more = more(self.message.name(), &message).map(|more| self.message.with_values(&more, self.value));
+        Next::Forward(message)
     }
 
     fn response(&mut self, message: Bytes) -> Next {
-        if self.side == Side::Kubelet {
-            return Next::Forward(message);
-        }
-        let grown = self.grown(&message);
+        let known = [&message[..], &self.more.take().unwrap_or_default()].concat();
+        let grown = self.message.with_fields(&known, &self.fields);
         if self.message.name() != "ContainerEventResponse" {
-            return Next::Forward(grown);
+            return Next::Forward(grown.into());
         }
-        // Of two values of a field the last counts.
-        let mut other = grown.to_vec();
-        put_varint(&mut other, EVENT_TYPE.0 << 3);
-        put_varint(&mut other, self.event);
-        Next::Several(vec![grown, other.into()])
+        let other = self.message.with_values(&grown, self.value);
+        Next::Several(vec![grown.into(), other.into()])
     }
+}
+
+/// What a newer runtime lists beside the rest, as the answer's only item. Lists and streams have it under the same number.
+fn more(answer: &str, request: &[u8]) -> Option<Vec<u8>> {
+    let metadata = || (NEWER.to_owned(), format!("{NEWER}-id"));
+    match answer {
+        "ListPodSandboxResponse" | "StreamPodSandboxesResponse" => {
+            let filter = ListPodSandboxRequest::decode(request).ok()?.filter;
+            let (name, id) = metadata();
+            let pod = PodSandbox {
+                id,
+                metadata: Some(PodSandboxMetadata { name, ..Default::default() }),
+                ..Default::default()
+            };
+            is_everything(filter).then(|| ListPodSandboxResponse { items: vec![pod] }.encode_to_vec())
+        }
+        "ListContainersResponse" | "StreamContainersResponse" => {
+            let filter = ListContainersRequest::decode(request).ok()?.filter;
+            let (name, id) = metadata();
+            let container = Container {
+                pod_sandbox_id: id.clone(),
+                id,
+                metadata: Some(ContainerMetadata { name, ..Default::default() }),
+                ..Default::default()
+            };
+            is_everything(filter).then(|| ListContainersResponse { containers: vec![container] }.encode_to_vec())
+        }
+        "ListPodSandboxMetricsResponse" | "StreamPodSandboxMetricsResponse" => {
+            let (name, pod_sandbox_id) = metadata();
+            let metrics = vec![Metric { name, value: Some(UInt64Value { value: 1 }), ..Default::default() }];
+            let of_pod = PodSandboxMetrics { pod_sandbox_id, metrics, ..Default::default() };
+            Some(ListPodSandboxMetricsResponse { pod_metrics: vec![of_pod] }.encode_to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// Whether a filter lets everything through.
+fn is_everything<F: Default + PartialEq>(filter: Option<F>) -> bool {
+    filter.is_none_or(|filter| filter == F::default())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
-    use corten_cri::v1::{ContainerEventResponse, VersionRequest};
     use http::HeaderMap;
-    use prost::Message as _;
 
     use super::*;
 
@@ -163,11 +220,52 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_runtimes_events_come_with_others_of_an_unknown_type() {
+    fn a_newer_runtimes_events_come_with_others_of_unknown_values() {
         let mut exchange = follow(&Newer::runtime(2).unwrap(), "/runtime.v1.RuntimeService/GetContainerEvents");
-        let event = ContainerEventResponse { container_id: "c".into(), ..Default::default() };
+        let event = ContainerEventResponse {
+            container_id: "c".into(),
+            pod_sandbox_status: Some(PodSandboxStatus { state: 1, ..Default::default() }),
+            containers_statuses: vec![ContainerStatus { stop_signal: 15, ..Default::default() }],
+            ..Default::default()
+        };
         let Next::Several(sent) = exchange.response(event.encode_to_vec().into()) else { panic!() };
         let decoded: Vec<_> = sent.iter().map(|sent| ContainerEventResponse::decode(&**sent).unwrap()).collect();
-        assert_eq!(decoded, [event.clone(), ContainerEventResponse { container_event_type: 102, ..event }]);
+        let other = ContainerEventResponse {
+            container_event_type: 102,
+            pod_sandbox_status: Some(PodSandboxStatus { state: 102, ..Default::default() }),
+            containers_statuses: vec![ContainerStatus { state: 102, stop_signal: 102, ..Default::default() }],
+            ..event.clone()
+        };
+        assert_eq!(decoded, [event, other]);
+    }
+
+    #[test]
+    fn a_newer_runtime_lists_what_nobody_has_a_word_for_where_nothing_narrows_the_list() {
+        let listed = |rpc: &str, request: Vec<u8>| {
+            let mut exchange = follow(&Newer::runtime(1).unwrap(), &format!("/runtime.v1.RuntimeService/{rpc}"));
+            assert!(matches!(exchange.request(request.clone().into()), Next::Forward(sent) if sent == request));
+            let own = ListPodSandboxResponse { items: vec![PodSandbox { id: "own".into(), ..Default::default() }] };
+            let mut answer = || match exchange.response(own.encode_to_vec().into()) {
+                Next::Forward(answer) => ListPodSandboxResponse::decode(&*answer).unwrap().items,
+                other => panic!("{other:?}"),
+            };
+            let (first, second) = (answer(), answer());
+            assert_eq!(second.len(), 1, "of a stream only the first answer has it");
+            first.into_iter().map(|pod| (pod.id, pod.state)).collect::<Vec<_>>()
+        };
+        let own = ("own".to_owned(), 0);
+        let filter = |filter| ListPodSandboxRequest { filter: Some(filter) }.encode_to_vec();
+        for rpc in ["ListPodSandbox", "StreamPodSandboxes"] {
+            for everything in [Vec::new(), filter(PodSandboxFilter::default())] {
+                assert_eq!(listed(rpc, everything), [own.clone(), ("corten-newer-id".to_owned(), 101)]);
+            }
+            let narrow =
+                filter(PodSandboxFilter { state: Some(PodSandboxStateValue::default()), ..Default::default() });
+            assert_eq!(listed(rpc, narrow), [own.clone()]);
+        }
+        let more = more("StreamContainersResponse", &[]).unwrap();
+        assert_eq!(StreamContainersResponse::decode(&*more).unwrap().containers.len(), 1);
+        let more = super::more("StreamPodSandboxMetricsResponse", &[]).unwrap();
+        assert_eq!(StreamPodSandboxMetricsResponse::decode(&*more).unwrap().pod_sandbox_metrics.len(), 1);
     }
 }

@@ -24,14 +24,14 @@ use super::{body::Sent, *};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A proxy in front of something, in a directory of its own.
-struct World {
+pub(super) struct World {
     dir: TempDir,
     _end: oneshot::Sender<()>,
 }
 
 impl World {
     /// With something behind it that listens on the path given.
-    fn new(stages: Vec<Box<dyn Stage>>, behind: impl FnOnce(&Path)) -> Self {
+    pub(super) fn new(stages: Vec<Box<dyn Stage>>, behind: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         behind(&dir.path().join("behind"));
         let setup = Setup { stages, ..Setup::plain(dir.path().join("proxy"), dir.path().join("behind")) };
@@ -46,7 +46,7 @@ impl World {
         self.dir.path().join("proxy")
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::new(&self.socket())
     }
 
@@ -96,7 +96,7 @@ fn grpc_headers() -> HeaderMap {
 }
 
 /// A server that answers with what it gets: the body as it is, the headers as trailers too.
-fn echo(socket: &Path) {
+pub(super) fn echo(socket: &Path) {
     serve(socket, |request| {
         let (parts, body) = request.into_parts();
         let mut trailers = parts.headers;
