@@ -26,7 +26,7 @@ pub struct Cli {
     #[arg(long, global = true, env = "CONTAINER_RUNTIME_ENDPOINT", default_value = "unix:///run/corten/corten.sock")]
     pub endpoint: String,
     /// How long one request may take ("30s", "2m"; 0: as long as it takes). Running a pod may take twice as long, a stop
-    /// its grace period more; pulls, loads and sessions have no limit.
+    /// its grace period more; pulls, loads, checks and sessions have no limit.
     #[arg(long, env = "CORTEN_TIMEOUT", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,
     #[command(subcommand)]
@@ -68,6 +68,7 @@ pub enum Command {
     Version(OutputOnly),
     /// Show whether the runtime is ready, and its configuration.
     Info(OutputOnly),
+    Check(Check),
     /// Work with images.
     #[command(subcommand)]
     Image(Image),
@@ -104,6 +105,23 @@ pub struct Pull {
     pub quiet: bool,
     #[command(flatten)]
     pub credentials: Credentials,
+}
+
+/// Verify the files of images on disk.
+///
+/// Every layer is compared with what was recorded when it was unpacked. The exit code is 1 if something is broken and
+/// stays so: no container is created on it until it is pulled again.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Only the layers of these images.
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Pull what is broken anew, by a digest of an image that has it.
+    #[arg(long)]
+    pub repair: bool,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 #[derive(Debug, Args)]

@@ -221,6 +221,12 @@ impl Runtime {
         answer.map(Response::into_inner).map_err(|status| Error::call(format!("explain the pull of {image}"), status))
     }
 
+    /// CheckImages of cortend's own service: as long as it takes.
+    pub async fn check_images(&self, request: node::CheckImagesRequest) -> Result<Checking, Error> {
+        let answer = self.node.clone().check_images(request).await;
+        answer.map(|answer| Checking(answer.into_inner())).map_err(|status| Error::call(CHECK, status))
+    }
+
     /// LoadImage of cortend's own service: as long as it takes.
     pub async fn load_image(
         &self,
@@ -266,6 +272,24 @@ impl Runtime {
     ) -> Result<Streaming<node::SaveImagesResponse>, Error> {
         let answer = self.node.clone().save_images(request).await;
         answer.map(Response::into_inner).map_err(|status| Error::call(format!("save {what}"), status))
+    }
+}
+
+const CHECK: &str = "check the images";
+
+/// What a check tells while it goes on.
+pub struct Checking(Streaming<node::CheckImagesResponse>);
+
+impl Checking {
+    /// The next that it tells; nothing at its end.
+    pub async fn next(&mut self) -> Result<Option<node::check_images_response::What>, Error> {
+        loop {
+            let answer = self.0.message().await.map_err(|status| Error::call(CHECK, status))?;
+            match answer {
+                Some(node::CheckImagesResponse { what: None }) => {}
+                answer => return Ok(answer.and_then(|answer| answer.what)),
+            }
+        }
     }
 }
 

@@ -132,6 +132,16 @@ impl ImageService for Service {
 
 #[tonic::async_trait]
 impl api::node_server::Node for Service {
+    type CheckImagesStream = Batches<api::CheckImagesResponse>;
+
+    async fn check_images(
+        &self,
+        request: Request<api::CheckImagesRequest>,
+    ) -> Result<Response<Self::CheckImagesStream>, Status> {
+        let stream = rpc::check_images::handle(&self.0, request.into_inner()).await.map_err(logged("check_images"))?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
     async fn load_image(
         &self,
         request: Request<tonic::Streaming<api::LoadImageRequest>>,

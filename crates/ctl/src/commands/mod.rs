@@ -1,6 +1,7 @@
 //! One module per command.
 
 mod attach;
+mod check;
 mod exec;
 mod explain_pull;
 mod image;
@@ -50,6 +51,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Exec(args) => exec::run(&runtime, args).await,
         Command::Attach(args) => attach::run(&runtime, args).await,
         Command::PortForward(args) => done(port_forward::run(&runtime, args).await),
+        Command::Check(args) => check::run(&runtime, args).await,
         Command::Pull(args) => done(pull::run(&runtime, args).await),
         Command::ExplainPull(args) => done(explain_pull::run(&runtime, args).await),
         Command::Images(args) => done(images::run(&runtime, args).await),

@@ -88,6 +88,9 @@ impl Inner {
         let _one_at_a_time = self.checking.lock().await;
         let scope = self.scope(&options.images)?;
         for (number, layer) in scope.layers.iter().enumerate() {
+            if events.is_closed() {
+                return Ok(());
+            }
             let place = (number + 1, scope.layers.len());
             let Some(verdict) = self.check_layer(*layer, place, &events).await? else { continue };
             let verdict = match options.repair && verdict != Verdict::Good {
@@ -99,9 +102,6 @@ impl Inner {
                 false => verdict,
             };
             self.tell(&events, *layer, verdict).await;
-            if events.is_closed() {
-                return Ok(());
-            }
         }
         for image in scope.images {
             self.check_image(&image, options.repair, &events).await;

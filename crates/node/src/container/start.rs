@@ -24,6 +24,8 @@ async fn operation(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> {
         Admission::Done => return Ok(()),
         Admission::Refuse(error) => return Err(error),
     }
+    // What it was created from may have been found broken since; when it is mended, the container can start.
+    node.images.snapshot_usable(container.id())?;
     container.set(node, State::Starting)?;
     let name = format!("start/{}", container.config().metadata.name);
     let launched = container.pod.timeline.step(&name, steps(node, container)).await;
@@ -45,8 +47,6 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<(i32, i64
         let (pod, state) = (&container.pod.id, container.pod.state());
         return Err(Error::Precondition(format!("pod sandbox {pod:?} is {}", state.name())));
     };
-    // What it was created from may have been found broken since.
-    node.images.snapshot_usable(container.id())?;
     let task_container = container.clone();
     let (launch, filter) = node.blocking(move |node| prepare(node, &task_container)).await?;
     let launched =

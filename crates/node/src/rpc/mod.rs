@@ -2,6 +2,7 @@
 //! somebody decides about it), the work is done by the modules that the daemon is made of, the answer is put together.
 
 pub mod attach;
+pub mod check_images;
 pub mod container_stats;
 pub mod container_status;
 pub mod create_container;
