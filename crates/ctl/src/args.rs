@@ -80,7 +80,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Credentials {
-    /// The registry's credentials, USER[:PASSWORD]. Better in the environment, where `ps` does not show them.
+    /// The registry's credentials, USER or USER:PASSWORD. Better in the environment, where `ps` does not show them.
     #[arg(long = "creds", value_name = "USER[:PASSWORD]", env = "CORTEN_CREDS", hide_env_values = true)]
     pub creds: Option<String>,
     /// The same as a base64 string, as in the "auth" of a docker config.json.

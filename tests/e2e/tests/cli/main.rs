@@ -1,7 +1,7 @@
 //! `corten`, the command line, against the real daemon.
 
-mod images;
 mod check;
+mod images;
 mod port_forward;
 mod streams;
 mod terminal;

@@ -261,7 +261,7 @@ mod tests {
             }
             let narrow =
                 filter(PodSandboxFilter { state: Some(PodSandboxStateValue::default()), ..Default::default() });
-            assert_eq!(listed(rpc, narrow), [own.clone()]);
+            assert_eq!(listed(rpc, narrow), std::slice::from_ref(&own));
         }
         let more = more("StreamContainersResponse", &[]).unwrap();
         assert_eq!(StreamContainersResponse::decode(&*more).unwrap().containers.len(), 1);
