@@ -14,13 +14,13 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     fs::rename(beside, path)
 }
 
-/// Removes a file, and what an interrupted [`write`] of it left. Neither need be there.
+/// Removes a file, and what an interrupted [`write()`] of it left. Neither need be there.
 pub fn remove(path: &Path) -> io::Result<()> {
     remove_interrupted(path)?;
     unless_missing(fs::remove_file(path))
 }
 
-/// Removes what an interrupted [`write`] of a file left: what it would have replaced still counts.
+/// Removes what an interrupted [`write()`] of a file left: what it would have replaced still counts.
 pub fn remove_interrupted(path: &Path) -> io::Result<()> {
     unless_missing(fs::remove_file(beside(path)))
 }
