@@ -364,7 +364,9 @@ mod tests {
             ("[interface]\nrefuse_unknown_fields_in = [\"Mount\", \"Mout\"]", "interface.refuse_unknown_fields_in"),
         ] {
             match load(text).unwrap_err() {
-                ConfigError::Value { key: found, .. } => assert_eq!(found, key),
+                ConfigError::Value { key: found, .. } | ConfigError::Registry { key: found, .. } => {
+                    assert_eq!(found, key)
+                }
                 other => panic!("{text}: {other}"),
             }
         }

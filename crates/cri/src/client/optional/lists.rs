@@ -220,7 +220,7 @@ mod tests {
         let few: ListContainerStatsResponse = decoded("ListContainerStatsResponse", &bytes[..20], &mut room).unwrap();
         assert!(few.stats.len() == 10 && room < MOST);
         // As much again is not there a second time.
-        let mut room = 10 * crate::wire::ELEMENT;
+        let mut room = 9 * crate::wire::ELEMENT;
         assert!(decoded::<ListContainerStatsResponse>("ListContainerStatsResponse", &bytes[..20], &mut room).is_err());
     }
 }
