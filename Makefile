@@ -52,7 +52,8 @@ unit:
 
 e2e:
 	$(CARGO) build --workspace --locked
-	$(SUDO) env PATH="$$PATH" $(CARGO) test -p corten-e2e --locked --no-fail-fast
+	@# These wait more than they work.
+	$(SUDO) env PATH="$$PATH" RUST_TEST_THREADS=$$(($$(nproc) + 1)) $(CARGO) test -p corten-e2e --locked --no-fail-fast
 
 docs: ## Write docs/cri-coverage.md from its table, and the generated parts of docs/skew.md
 	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables

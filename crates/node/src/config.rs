@@ -245,7 +245,10 @@ impl Config {
         let config: Self = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = 1 + before.matches('\n').count();
-            ConfigError::Parse { path: path.to_owned(), line, why: error.message().to_owned() }
+            // Of the line only the key is told: its value may be a secret.
+            let key = text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+            let why = [key, Some(error.message())].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            ConfigError::Parse { path: path.to_owned(), line, why }
         })?;
         config.check()?;
         Ok(config)
