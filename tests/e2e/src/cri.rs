@@ -261,6 +261,15 @@ impl Cri {
         output.stdout
     }
 
+    /// Makes `/tmp/go` in a container that waits for it. It may end at once, and everything that runs in it with it.
+    ///
+    /// # Panics
+    /// If that does not work out.
+    pub async fn let_go(&self, id: &str) {
+        let output = self.exec(id, &["touch", "/tmp/go"]).await;
+        assert!(matches!(output.code, 0 | 137), "{output:?}");
+    }
+
     /// ContainerStats.
     ///
     /// # Errors

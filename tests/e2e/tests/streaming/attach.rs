@@ -41,7 +41,7 @@ fn named(name: &str, image: &str, then: &str) -> ContainerConfig {
 
 /// Lets a [`ticking`] container go.
 async fn go(lab: &Lab, container: &str) {
-    lab.cri.shell(container, "touch /tmp/go").await;
+    lab.cri.let_go(container).await;
 }
 
 /// Attaches, and waits until something comes.

@@ -119,7 +119,7 @@ fn after_input_for_one_client_there_is_output_for_others(setup: Setup) {
                 others.push(session);
             }
         }
-        lab.cri.shell(&id, "touch /tmp/go").await;
+        lab.cri.let_go(&id).await;
         for session in others {
             let said = to_end(session).await;
             assert!(said.text().ends_with("out\n") && said.outcome == Outcome::Exited(0), "{said:?}");
@@ -176,7 +176,7 @@ fn a_container_without_input_ignores_it(setup: Setup) {
             read_until(session.stdout.as_mut().unwrap(), "tick").await;
             sessions.push(session);
         }
-        lab.cri.shell(&id, "touch /tmp/go").await;
+        lab.cri.let_go(&id).await;
         for session in sessions {
             let said = to_end(session).await;
             assert!(said.text().ends_with("out\n") && !said.text().contains("nobody"), "{said:?}");
