@@ -11,14 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Mode, OFlags},
-    io::Errno,
-};
+use rustix::{fs::Mode, io::Errno};
 
-use crate::{Error, view::is_opaque};
-
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+use crate::{Error, beneath::DIRECTORY, view::is_opaque};
 
 /// What the directories of one image that have to be put right may be at most (and four times that, those that its
 /// layers do not describe): they are kept in the index, and made for each

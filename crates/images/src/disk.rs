@@ -17,14 +17,17 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags},
+    fs::{AtFlags, Dir, FileType, Mode, Timespec, Timestamps, XattrFlags},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{
+    Error,
+    beneath::DIRECTORY,
+    xattrs::{Of, Reader},
+};
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Nobody's tree is this deep in earnest, and each level holds a descriptor.
 const MEASURED_DEPTH: usize = 256;
 /// How many files of several names are remembered while a tree is measured: some 20 MiB.
@@ -375,24 +378,9 @@ pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 fn xattrs(file: &OwnedFd) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
-    let mut names = vec![0; 64 << 10];
-    let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {
-        Err(Errno::NOTSUP) => return Ok(Vec::new()),
-        result => result?,
-    };
-    let mut xattrs = Vec::new();
-    for name in names.get(..length).unwrap_or_default().split(|&byte| byte == 0) {
-        // SELinux labels what is created by its own rules.
-        if name.is_empty() || name.starts_with(b"trusted.overlay.") || name == b"security.selinux" {
-            continue;
-        }
-        let name = OsStr::from_bytes(name).to_owned();
-        let mut value = vec![0; 64 << 10];
-        let length = rustix::fs::fgetxattr(file, &name, value.as_mut_slice())?;
-        value.truncate(length);
-        xattrs.push((name, value));
-    }
-    Ok(xattrs)
+    // SELinux labels what is created by its own rules.
+    let wanted = |name: &OsStr| !name.as_bytes().starts_with(b"trusted.overlay.") && name != "security.selinux";
+    Reader::new().each(Of::Open(file.as_fd()), wanted, |name, value| (name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

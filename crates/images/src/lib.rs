@@ -15,6 +15,7 @@
 //! | `t/` | what is being written or deleted; emptied when the store opens |
 
 mod archive;
+mod beneath;
 mod check;
 mod config;
 mod covered;
@@ -31,6 +32,7 @@ pub mod registry;
 mod snapshot;
 mod store;
 mod view;
+mod xattrs;
 
 pub use archive::write::Form;
 pub use check::{Finding, Findings};

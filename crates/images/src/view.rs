@@ -15,12 +15,11 @@ use rustix::{
     io::Errno,
 };
 
-use crate::Error;
+use crate::{Error, beneath::DIRECTORY};
 
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// As the kernel's own limit for one look-up.
 const MAX_LINKS: usize = 40;
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What is at a path of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -182,12 +182,10 @@ impl<R: BufRead> Decoder<R> {
     pub fn new(mut reader: R) -> io::Result<Self> {
         let mut header = Vec::new();
         reader.by_ref().take(HEADER.len() as u64).read_to_end(&mut header)?;
-        if header != HEADER { Err(wrong("not a record of this version")) } else { Ok(Self::after_header(reader)) }
-    }
-
-    /// Goes on after the first line.
-    pub fn after_header(reader: R) -> Self {
-        Self { reader, last: Vec::new(), entries: 0 }
+        if header != HEADER {
+            return Err(wrong("not a record of this version"));
+        }
+        Ok(Self { reader, last: Vec::new(), entries: 0 })
     }
 
     /// The next entry; nothing at the end.

@@ -5,13 +5,13 @@ use std::{
     ffi::{OsStr, OsString},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStringExt,
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 
@@ -19,27 +19,28 @@ use super::{
     Checksum,
     format::{Attributes, Time, What, Xattr},
 };
+use crate::{
+    beneath::{self, DIRECTORY, NO_LINKS},
+    xattrs::{Of, Reader},
+};
 
 const BUFFER: usize = 256 << 10;
 /// After how many bytes it is asked whether to go on.
 const ASKED: usize = 16 << 20;
-/// More than the kernel returns of names or of a value.
-const XATTR_BYTES: usize = 64 << 10;
 /// What the kernel keeps for itself: labels after its own rules, and the measurements of IMA and EVM.
 const KERNELS: [&str; 3] = ["security.selinux", "security.ima", "security.evm"];
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Looks at files, with buffers of its own.
 pub(super) struct Observer {
     buffer: Vec<u8>,
-    names: Vec<u8>,
+    xattrs: Reader,
     /// The checksums of files of several names, by inode: there are no more of them than entries.
     linked: HashMap<u64, u64>,
 }
 
 impl Observer {
     pub fn new() -> Self {
-        Self { buffer: vec![0; BUFFER], names: vec![0; XATTR_BYTES], linked: HashMap::new() }
+        Self { buffer: vec![0; BUFFER], xattrs: Reader::new(), linked: HashMap::new() }
     }
 
     /// What a name in a directory is, with the checksum of its content. Nothing for what no layer has: sockets.
@@ -100,15 +101,7 @@ impl Observer {
 
     /// The attributes of what is open.
     pub fn attributes_of(&mut self, file: impl AsFd, stat: &Stat) -> Result<Attributes, Errno> {
-        let mut xattrs = Vec::new();
-        let length = match rustix::fs::flistxattr(&file, self.names.as_mut_slice()) {
-            Err(Errno::NOTSUP) => 0,
-            result => result?,
-        };
-        for name in names(self.names.get(..length).unwrap_or_default()) {
-            let length = rustix::fs::fgetxattr(&file, name, self.buffer.as_mut_slice())?;
-            xattrs.push(xattr(name, self.buffer.get(..length).unwrap_or_default()));
-        }
+        let xattrs = self.xattrs.each(Of::Open(file.as_fd()), is_recorded, xattr)?;
         Ok(attributes(stat, xattrs))
     }
 
@@ -116,22 +109,13 @@ impl Observer {
     pub fn attributes_at(&mut self, at: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<Attributes, Errno> {
         let mut through = PathBuf::from(format!("/proc/self/fd/{}", at.as_raw_fd()));
         through.push(name);
-        let mut xattrs = Vec::new();
-        let length = match rustix::fs::llistxattr(&through, self.names.as_mut_slice()) {
-            Err(Errno::NOTSUP) => 0,
-            result => result?,
-        };
-        for name in names(self.names.get(..length).unwrap_or_default()) {
-            let length = rustix::fs::lgetxattr(&through, name, self.buffer.as_mut_slice())?;
-            xattrs.push(xattr(name, self.buffer.get(..length).unwrap_or_default()));
-        }
+        let xattrs = self.xattrs.each(Of::Link(&through), is_recorded, xattr)?;
         Ok(attributes(stat, xattrs))
     }
 }
 
-fn names(list: &[u8]) -> impl Iterator<Item = &OsStr> {
-    let names = list.split(|&byte| byte == 0).map(OsStr::from_bytes);
-    names.filter(|name| !name.is_empty() && !KERNELS.iter().any(|kernels| name == kernels))
+fn is_recorded(name: &OsStr) -> bool {
+    !KERNELS.iter().any(|kernels| name == *kernels)
 }
 
 fn xattr(name: &OsStr, value: &[u8]) -> Xattr {
@@ -155,12 +139,5 @@ pub(super) fn size(stat: &Stat) -> u64 {
 
 /// Opens a directory of a layer, through no symbolic link.
 pub(super) fn open_beneath(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    loop {
-        match rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
-            Err(Errno::AGAIN) => {}
-            result => return result,
-        }
-    }
+    beneath::open(root, path, DIRECTORY, NO_LINKS)
 }

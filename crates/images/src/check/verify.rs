@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags},
+    fs::{AtFlags, Mode},
     io::Errno,
 };
 
@@ -21,7 +21,7 @@ use super::{
     format::{Attributes, Decoder, Entry, What},
     observe::{Observer, open_beneath},
 };
-use crate::disk::Names;
+use crate::{beneath::DIRECTORY, disk::Names};
 
 const BUFFER: usize = 64 << 10;
 /// How many differences of one layer are told.
@@ -100,8 +100,7 @@ pub(crate) fn verify(place: &Place<'_>, progress: &(dyn Fn(u64) -> bool + Send +
         findings.add(Path::new(""), wrong);
         return Some(findings);
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = match rustix::fs::open(place.directory, flags, Mode::empty()) {
+    let root = match rustix::fs::open(place.directory, DIRECTORY, Mode::empty()) {
         Ok(root) => root,
         Err(Errno::NOENT) => {
             findings.add(Path::new(""), "its directory is missing");

@@ -20,10 +20,12 @@ use super::{
     entry::{Attributes, Place},
     paths::Implied,
 };
-use crate::disk::Trash;
+use crate::{
+    beneath::{self, DIRECTORY, NO_LINKS},
+    disk::Trash,
+};
 
 pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What stood where an entry goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,19 +102,14 @@ impl<'a> LayerDir<'a> {
     }
 
     fn open_beneath(&mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        loop {
-            match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
-                // A rename elsewhere on the machine disturbed the lookup of a "..".
-                Err(Errno::AGAIN) => {}
-                Err(Errno::LOOP) if resolve.contains(ResolveFlags::NO_SYMLINKS) => {
-                    self.disturbed = true;
-                    resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-                }
-                result => return result,
+        let flags = flags | OFlags::DIRECTORY;
+        match beneath::open(&self.root, path, flags, NO_LINKS) {
+            Err(Errno::LOOP) => {
+                self.disturbed = true;
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+                beneath::open(&self.root, path, flags, resolve)
             }
+            result => result,
         }
     }
 

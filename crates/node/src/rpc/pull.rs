@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Status;
 
+use super::pull_image;
 use crate::error::{Error, Result};
 use crate::node::Node;
 
@@ -97,8 +98,7 @@ fn message(number: usize, layer: &LayerProgress) -> api::LayerProgress {
 fn auth(credentials: api::Credentials) -> Result<Auth> {
     let api::Credentials { username, password, auth, server_address, identity_token, registry_token } = credentials;
     let auth = Auth { username, password, auth, server_address, identity_token, registry_token };
-    auth.check().map_err(|(field, why)| Error::invalid(format!("credentials.{field}"), "...", why))?;
-    Ok(auth)
+    pull_image::checked(auth, "credentials")
 }
 
 #[cfg(test)]

@@ -24,6 +24,11 @@ pub async fn handle(node: &Arc<Node>, request: v1::PullImageRequest) -> Result<v
 fn credentials(auth: v1::AuthConfig) -> Result<Auth> {
     let v1::AuthConfig { username, password, auth, server_address, identity_token, registry_token } = auth;
     let auth = Auth { username, password, auth, server_address, identity_token, registry_token };
-    auth.check().map_err(|(field, why)| Error::invalid(format!("auth.{field}"), "...", why))?;
+    checked(auth, "auth")
+}
+
+/// Credentials that came in a field, if they are what they are to be.
+pub fn checked(auth: Auth, field: &str) -> Result<Auth> {
+    auth.check().map_err(|(part, why)| Error::invalid(format!("{field}.{part}"), "...", why))?;
     Ok(auth)
 }

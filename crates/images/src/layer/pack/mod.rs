@@ -10,7 +10,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::Write,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
@@ -19,16 +19,20 @@ use std::{
 pub(crate) use entry::{Entry, finish, pad};
 use links::HardLinks;
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 use tar::EntryType;
 
 use super::directory::text;
-use crate::{Error, disk::children, view::is_opaque};
+use crate::{
+    Error,
+    beneath::{self, DIRECTORY, NO_LINKS},
+    disk::children,
+    view::is_opaque,
+    xattrs::{Of, Reader},
+};
 
-const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
-const XATTR_BYTES: usize = 64 << 10;
 /// How many names may wait while the tree is walked, in all directories on the way together.
 const NAMES: usize = 4_000_000;
 
@@ -56,6 +60,7 @@ struct Packer<'a, W> {
     packing: &'a Packing,
     root: OwnedFd,
     links: HardLinks,
+    xattrs: Reader,
     waiting: usize,
     buffer: Vec<u8>,
     out: &'a mut W,
@@ -64,10 +69,10 @@ struct Packer<'a, W> {
 impl Packing {
     /// Writes the archive. Memory does not grow with the sizes of files, and a directory's names are all that is held of it.
     pub fn write(&self, out: &mut impl Write) -> Result<(), Error> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(failed(&self.directory))?;
+        let root = rustix::fs::open(&self.directory, DIRECTORY, Mode::empty()).map_err(failed(&self.directory))?;
         let (links, buffer) = (HardLinks::default(), vec![0; content::BUFFER]);
-        let mut packer = Packer { packing: self, root, links, waiting: 0, buffer, out };
+        let xattrs = Reader::new();
+        let mut packer = Packer { packing: self, root, links, xattrs, waiting: 0, buffer, out };
         let mut levels = vec![packer.directory(Path::new(""))?];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.next() else {
@@ -84,15 +89,7 @@ impl Packing {
 
 impl<W: Write> Packer<'_, W> {
     fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
-        let name = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        loop {
-            match rustix::fs::openat2(&self.root, name, flags, Mode::empty(), RESOLVE) {
-                // A rename elsewhere on the machine disturbed the look-up.
-                Err(Errno::AGAIN) => {}
-                result => return result.map_err(failed(path)),
-            }
-        }
+        beneath::open(&self.root, path, flags | OFlags::NOFOLLOW, NO_LINKS).map_err(failed(path))
     }
 
     /// Packs what is at a path; a directory is to be gone into.
@@ -137,7 +134,7 @@ impl<W: Write> Packer<'_, W> {
         if described {
             let stat = rustix::fs::fstat(&directory).map_err(failed(path))?;
             let name = if is_root { OsString::from("./") } else { with_slash(path) };
-            let xattrs = xattrs(&directory).map_err(failed(path))?;
+            let xattrs = self.xattrs(Of::Open(directory.as_fd())).map_err(failed(path))?;
             let entry = Entry { kind: EntryType::Directory, xattrs: &xattrs, ..Entry::of(&stat, name.as_bytes()) };
             entry.write(self.out).map_err(failed(path))?;
         }
@@ -161,7 +158,7 @@ impl<W: Write> Packer<'_, W> {
 
     fn file(&mut self, path: &Path, stat: &Stat) -> Result<(), Error> {
         let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
-        let xattrs = xattrs(&file).map_err(failed(path))?;
+        let xattrs = self.xattrs(Of::Open(file.as_fd())).map_err(failed(path))?;
         let entry = Entry { xattrs: &xattrs, ..Entry::of(stat, path.as_os_str().as_bytes()) };
         content::write(&entry, stat, file, &mut self.buffer, self.out).map_err(failed(path))
     }
@@ -169,10 +166,21 @@ impl<W: Write> Packer<'_, W> {
     /// What cannot be opened. Its attributes are read by the name that the kernel has for the descriptor.
     fn special(&mut self, path: &Path, at: &OwnedFd, entry: Entry<'_>) -> Result<(), Error> {
         let name = PathBuf::from(format!("/proc/self/fd/{}", at.as_raw_fd()));
-        let list = |buffer: &mut [u8]| rustix::fs::listxattr(&name, buffer);
-        let get = |key: &OsStr, buffer: &mut [u8]| rustix::fs::getxattr(&name, key, buffer);
-        let xattrs = xattrs_by(list, get).map_err(failed(path))?;
+        let xattrs = self.xattrs(Of::Path(&name)).map_err(failed(path))?;
         Entry { xattrs: &xattrs, ..entry }.write(self.out).map_err(failed(path))
+    }
+
+    /// The extended attributes that are the image's, by name: overlayfs' own are not, nor is what SELinux gives files by
+    /// rules of its own.
+    fn xattrs(&mut self, of: Of<'_>) -> Result<Xattrs, Errno> {
+        let wanted = |name: &OsStr| {
+            let own = [&b"trusted.overlay."[..], b"user.overlay."];
+            !own.iter().any(|own| name.as_bytes().starts_with(own)) && name != "security.selinux"
+        };
+        let take = |name: &OsStr, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
+        let mut xattrs = self.xattrs.each(of, wanted, take)?;
+        xattrs.sort_unstable();
+        Ok(xattrs)
     }
 }
 
@@ -191,39 +199,6 @@ fn with_slash(path: &Path) -> OsString {
     let mut name = path.as_os_str().as_bytes().to_vec();
     name.push(b'/');
     OsString::from_vec(name)
-}
-
-fn xattrs(file: &OwnedFd) -> Result<Xattrs, Errno> {
-    let list = |buffer: &mut [u8]| rustix::fs::flistxattr(file, buffer);
-    let get = |key: &OsStr, buffer: &mut [u8]| rustix::fs::fgetxattr(file, key, buffer);
-    xattrs_by(list, get)
-}
-
-/// The extended attributes that are the image's, by name: overlayfs' own are not, nor is what SELinux gives files by rules
-/// of its own.
-fn xattrs_by(
-    list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
-    get: impl Fn(&OsStr, &mut [u8]) -> Result<usize, Errno>,
-) -> Result<Xattrs, Errno> {
-    let mut names = vec![0; XATTR_BYTES];
-    let length = match list(&mut names) {
-        Err(Errno::NOTSUP) => return Ok(Vec::new()),
-        result => result?,
-    };
-    names.truncate(length);
-    let mut xattrs = Vec::new();
-    for name in names.split(|&byte| byte == 0) {
-        let own = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-        if name.is_empty() || own || name == b"security.selinux" {
-            continue;
-        }
-        let mut value = vec![0; XATTR_BYTES];
-        let length = get(OsStr::from_bytes(name), &mut value)?;
-        value.truncate(length);
-        xattrs.push((name.to_owned(), value));
-    }
-    xattrs.sort_unstable();
-    Ok(xattrs)
 }
 
 #[cfg(test)]
