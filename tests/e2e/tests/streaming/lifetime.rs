@@ -54,7 +54,7 @@ fn a_session_ends_with_its_container(setup: Setup) {
                 lab.cri.remove(&id).await.unwrap();
             }
         }
-        assert!(!leaks::processes(&lab.paths).iter().any(|line| line.contains("5151")));
+        assert!(!leaks::processes(&lab.paths).iter().any(|line| line.contains("sleep 5151")));
     });
 }
 
