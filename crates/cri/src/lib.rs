@@ -3,6 +3,7 @@
 mod api_version;
 pub mod client;
 pub mod history;
+pub mod socket;
 pub mod survey;
 mod text_or_bytes;
 pub mod wire;

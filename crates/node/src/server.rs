@@ -1,14 +1,13 @@
 //! The daemon's life: one at a time on its state, recovered, served on its socket until it is told to end.
 
-use std::fs::{File, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corten_cri::client::MAX_MESSAGE;
 use corten_cri::node::node_server::NodeServer;
+use corten_cri::socket::{ListenError, Listener};
 use corten_cri::v1::image_service_server::ImageServiceServer;
 use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
 use hyper::service::service_fn;
@@ -16,7 +15,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustix::fs::{FlockOperation, flock};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tonic::service::Routes;
@@ -99,25 +97,17 @@ fn lock(config: &Config) -> Result<File> {
     }
 }
 
-/// Listens on the socket, for root alone; a stale socket is replaced.
-fn listen(path: &Path) -> Result<UnixListener> {
-    let failed = |what: &str, error: std::io::Error| Error::node(format!("{what} {}", path.display()), error);
+/// Listens on the socket.
+fn listen(path: &Path) -> Result<Listener> {
     if let Some(directory) = path.parent() {
         record::make_directory(directory)?;
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Error::Precondition(format!("something else serves on {}", path.display())));
-    }
-    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-        return Err(Error::Precondition(format!("{} is there and no socket", path.display())));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(|error| failed("listen on", error))?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(|error| failed("set the mode of", error))?;
-    Ok(listener)
+    Listener::bind(path).map_err(|error| match error {
+        ListenError::Taken(_) | ListenError::NoSocket(_) => Error::Precondition(error.to_string()),
+        ListenError::Kernel { operation, path, source } => {
+            Error::node(format!("{operation} {}", path.display()), source)
+        }
+    })
 }
 
 /// Serves connections until told to end, then finishes the calls that run.
@@ -128,7 +118,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
 async fn serve(
     node: &Arc<Node>,
     interface: &Arc<Interface>,
-    listener: UnixListener,
+    listener: Listener,
     ended: oneshot::Sender<()>,
 ) -> Result<()> {
     let (routes, connections) = (routes(node), GracefulShutdown::new());
@@ -139,7 +129,7 @@ async fn serve(
         let stream = tokio::select! {
             () = &mut told => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // Out of descriptors, say: what ends meanwhile gives some back.
                     tracing::error!(%error, "a connection could not be accepted");
@@ -227,7 +217,7 @@ mod tests {
     async fn a_socket_held_for_a_moment_more_is_waited_for() {
         let state = tempfile::tempdir().unwrap();
         let path = state.path().join("c.sock");
-        let killed = UnixListener::bind(&path).unwrap();
+        let killed = Listener::bind(&path).unwrap();
         tokio::spawn(async move {
             tokio::time::sleep(MOMENT).await;
             drop(killed);

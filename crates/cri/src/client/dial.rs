@@ -2,11 +2,11 @@
 
 use std::{io, path::Path};
 
-use tokio::{net::UnixStream, time::timeout};
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::{CONNECT_TIMEOUT, Connection, Error, Handshake, is_unimplemented, link::Link, socket_path};
-use crate::ApiVersion;
+use crate::{ApiVersion, socket::Stream};
 
 /// Connects for the first time: the first of `versions` that the server has is the connection's for good.
 ///
@@ -50,7 +50,7 @@ pub(super) async fn again(path: &Path, version: ApiVersion, handshake: Handshake
 
 async fn connect(path: &Path, version: ApiVersion) -> Result<Link, Error> {
     let failed = |source| Error::Connect { path: path.to_owned(), source };
-    let stream = timeout(CONNECT_TIMEOUT, UnixStream::connect(path))
+    let stream = timeout(CONNECT_TIMEOUT, Stream::connect(path))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(failed)?;

@@ -17,12 +17,11 @@ use hyper::{
     client::conn::http2::{Builder, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::UnixStream;
 use tonic::{Status, body::Body};
 use tower::Service;
 
 use super::Error;
-use crate::ApiVersion;
+use crate::{ApiVersion, socket::Stream};
 
 /// The socket's `:authority`, for which there is nothing better than grpc-go's choice.
 const AUTHORITY: &str = "localhost";
@@ -53,7 +52,7 @@ pub(super) enum Failed {
 
 impl Link {
     /// Starts HTTP/2 on a socket. The link ends when all its clones are gone.
-    pub(super) async fn new(stream: UnixStream, path: &Path, version: ApiVersion) -> Result<Self, Error> {
+    pub(super) async fn new(stream: Stream, path: &Path, version: ApiVersion) -> Result<Self, Error> {
         let failed = |source| Error::Http { path: path.to_owned(), source };
         let handshake = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(failed)?;

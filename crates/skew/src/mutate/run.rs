@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, io, path::Path, sync::PoisonError, time::Duration};
 
-use corten_cri::client;
+use corten_cri::{client, socket::ListenError};
 use corten_validate::{
     report::{self, Outcome},
     run::{self as checks},
@@ -16,7 +16,7 @@ use super::{
     outcome::{End, Finished, Report},
     stage::{Mutate, Note},
 };
-use crate::proxy::{self, Proxy, Setup, Stage};
+use crate::proxy::{Proxy, Setup, Stage};
 
 /// How long something may take to come about: no longer than a check needs on a good runtime, as a wrong one is waited for in vain.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ pub enum Error {
     Connect(#[from] client::Error),
     /// The proxy cannot listen.
     #[error(transparent)]
-    Proxy(#[from] proxy::Error),
+    Proxy(#[from] ListenError),
     /// There is no place for its socket.
     #[error("make a directory: {0}")]
     Directory(#[from] io::Error),

@@ -10,6 +10,7 @@ mod call;
 mod client;
 mod dispatch;
 mod grpc;
+mod held;
 mod limits;
 mod listen;
 mod relay;
@@ -19,20 +20,17 @@ mod upstream;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use corten_cri::socket::{ListenError, Stream};
 use hyper::{server::conn::http2::Builder, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::graceful::GracefulShutdown,
 };
-use tokio::{
-    net::UnixStream,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 pub use self::{
     call::{Call, Callee, Service},
     client::{Client, Collected},
-    listen::Error,
     stage::{Answer, Begin, Exchange, Next, Stage},
     stages::{
         faults::{Fault, Faults},
@@ -85,8 +83,8 @@ impl Proxy {
     /// Listens; connections wait until [`Proxy::serve`]. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`Error`]: the socket cannot be listened on.
-    pub fn bind(setup: Setup) -> Result<Self, Error> {
+    /// [`ListenError`]: the socket cannot be listened on.
+    pub fn bind(setup: Setup) -> Result<Self, ListenError> {
         let listener = Listener::bind(&setup.listen)?;
         let dispatch = Dispatch {
             runtime: Upstream::new(setup.upstream),
@@ -105,8 +103,8 @@ impl Proxy {
         loop {
             tokio::select! {
                 () = &mut end => break,
-                accepted = self.listener.socket.accept() => match accepted {
-                    Ok((stream, _)) => self.connection(stream, &connections),
+                accepted = self.listener.accept() => match accepted {
+                    Ok(stream) => self.connection(stream, &connections),
                     // Out of descriptors, say: what ends meanwhile gives some back.
                     Err(_) => sleep(PAUSE).await,
                 },
@@ -116,7 +114,7 @@ impl Proxy {
         let _ = timeout(GRACE, connections.shutdown()).await;
     }
 
-    fn connection(&self, stream: UnixStream, connections: &GracefulShutdown) {
+    fn connection(&self, stream: Stream, connections: &GracefulShutdown) {
         let mut http = Builder::new(TokioExecutor::new());
         http.initial_stream_window_size(limits::STREAM_WINDOW)
             .initial_connection_window_size(limits::CONNECTION_WINDOW)

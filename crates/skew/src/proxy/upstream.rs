@@ -8,20 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use corten_cri::ApiVersion;
+use corten_cri::{ApiVersion, socket::Stream};
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use hyper::{
     body::Incoming,
     client::conn::http2::{Builder, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::UnixStream, sync::Mutex as Turn, time::timeout};
+use tokio::{sync::Mutex as Turn, time::timeout};
 use tonic::{Code, Status};
 
 use super::{
     body::{self, Sent, is_reset},
     call::Service,
     grpc::{GRPC, broken, status_of},
+    held::Held,
     limits,
 };
 
@@ -166,7 +167,7 @@ impl Upstream {
 }
 
 async fn connect(socket: &Path) -> Result<SendRequest<Sent>, Status> {
-    let dialed = timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await;
+    let dialed = timeout(CONNECT_TIMEOUT, Stream::connect(socket)).await;
     let dialed = dialed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let stream = dialed.map_err(|error| {
         let (path, why) = (socket.display(), errno(&error));
@@ -178,7 +179,7 @@ async fn connect(socket: &Path) -> Result<SendRequest<Sent>, Status> {
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
         .max_header_list_size(limits::RESPONSE_HEADERS);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| broken())?;
+    let (sender, connection) = builder.handshake(TokioIo::new(Held::new(stream))).await.map_err(|_| broken())?;
     // Its end, good or bad, is what its calls see.
     tokio::spawn(connection);
     Ok(sender)

@@ -3,27 +3,19 @@
 mod connection;
 mod listen;
 
-use std::io;
-
 use corten_cri::v1;
 use corten_streaming::client::{self, PortForward as Session};
-use tokio::{
-    net::TcpStream,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 
 use self::listen::Listener;
-use super::known;
+use super::{interrupt::Interrupt, known};
 use crate::{args::PortForward, error::Error, output, remote::open, runtime::Runtime, table::short_id};
 
 /// Forwards until somebody ends it.
 pub async fn run(runtime: &Runtime, args: PortForward) -> Result<(), Error> {
     let pod_sandbox_id = known(runtime).await?.pod(&args.pod)?.id;
     let what = format!("forward ports of pod {}", short_id(&pod_sandbox_id));
-    let failed = |error: io::Error| Error::condition(&what, error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let interrupt = Interrupt::listen()?;
     let listeners = listen::all(&args.address, &args.ports).await?;
     let port = args.ports.iter().map(|ports| ports.remote.get().into()).collect();
     let request = v1::PortForwardRequest { pod_sandbox_id, port };
@@ -35,8 +27,7 @@ pub async fn run(runtime: &Runtime, args: PortForward) -> Result<(), Error> {
     }
     tokio::select! {
         ended = serve(session, &what, listeners) => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        () = interrupt.wanted() => Ok(()),
     }
 }
 

@@ -1,15 +1,14 @@
 //! `corten skew proxy`
 
-use std::{fmt::Display, io, process::ExitCode};
+use std::{fmt::Display, process::ExitCode};
 
 use corten_cri::client::socket_path;
 use corten_skew::{
     proxy::{Faults, Newer, Proxy, Setup, Stage, Versions},
     recording::Recorder,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{args::Proxy as ProxyArgs, error::Error, output};
+use crate::{args::Proxy as ProxyArgs, commands::interrupt::Interrupt, error::Error, output};
 
 /// Serves until it is told to end.
 pub async fn run(args: ProxyArgs) -> Result<ExitCode, Error> {
@@ -21,10 +20,10 @@ pub async fn run(args: ProxyArgs) -> Result<ExitCode, Error> {
         setup.stages.insert(0, Box::new(recorder));
     }
     // Before anybody can know that it runs: a signal from then on is no crash.
-    let told = told_to_end()?;
+    let interrupt = Interrupt::listen()?;
     let proxy = Proxy::bind(setup).map_err(refused)?;
     output::note(&format!("listening on {}, forwarding to {}", args.listen, args.upstream));
-    proxy.serve(told).await;
+    proxy.serve(interrupt.wanted()).await;
     if let Some(written) = written {
         output::note(&format!("{} calls recorded", written.calls().map_err(refused)?));
     }
@@ -54,17 +53,5 @@ fn setup(args: &ProxyArgs) -> Result<Setup, Error> {
         stages,
         translate: as_others,
         ..Setup::plain(socket_path(&args.listen)?, socket_path(&args.upstream)?)
-    })
-}
-
-fn told_to_end() -> Result<impl Future<Output = ()>, Error> {
-    let failed = |error: io::Error| Error::condition("skew proxy: signals", error.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
     })
 }
