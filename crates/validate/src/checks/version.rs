@@ -28,7 +28,7 @@ checks! {
     "status/verbose-adds-information",
         "StatusResponse.info: extra information, returned only when verbose is set", [], verbose_adds_information;
     "status/lists-the-runtime-handlers",
-        "StatusResponse.runtime_handlers: the handlers with their features; the default one has the empty name",
+        "StatusResponse.runtime_handlers: the handlers that run pods, with their features; the default one has the empty name",
         ["StatusResponse.runtime_handlers"], lists_the_runtime_handlers;
     "status/tells-the-features",
         "StatusResponse.features: what the runtime supports whatever the handler",
@@ -126,8 +126,20 @@ async fn lists_the_runtime_handlers(ctx: Ctx) -> Checked {
     let features = |handler: &RuntimeHandler| handler.features.is_some();
     holds("RuntimeHandler.features", handlers.iter().all(features), "features of each", &handlers)?;
     let wanted = ctx.handler();
-    holds("StatusResponse.runtime_handlers", names.contains(&wanted), format!("the handler {wanted:?}"), &names)
+    holds("StatusResponse.runtime_handlers", names.contains(&wanted), format!("the handler {wanted:?}"), &names)?;
+    for handler in USUAL {
+        let config = Some(ctx.pod(handler)?);
+        let request = RunPodSandboxRequest { config, runtime_handler: handler.to_owned() };
+        // Which of them there are is the node's affair; what runs a pod has to be listed.
+        let runs = ctx.run_pod_sandbox(request).await.is_ok();
+        let expected = format!("the handler {handler:?}, which runs pods");
+        holds("StatusResponse.runtime_handlers", !runs || names.contains(&handler), expected, &names)?;
+    }
+    Ok(())
 }
+
+/// What handlers are usually called.
+const USUAL: [&str; 2] = ["runc", "crun"];
 
 async fn tells_the_features(ctx: Ctx) -> Checked {
     let features = present("StatusResponse.features", ctx.status(StatusRequest { verbose: false }).await?.features)?;

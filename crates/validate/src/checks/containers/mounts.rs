@@ -21,8 +21,11 @@ checks! {
     "mounts/propagation",
         "Mount.propagation: private, from the host (rslave), or both ways (rshared) for the privileged", [], propagation;
     "mounts/recursive-read-only",
-        "Mount.recursive_read_only: what is mounted below is read-only as well",
+        "Mount.recursive_read_only: what is mounted below is read-only as well, if and only if the handler's features say so",
         ["Mount.recursive_read_only"], recursive;
+    "mounts/options",
+        "Mount.mount_options: they hold for the mount, if and only if the features of the runtime say so",
+        ["Mount.mount_options", "RuntimeFeatures.mount_options"], options;
     "mounts/several-of-one-container", "ContainerConfig.mounts: all of them, also one below another", [], several;
 }
 
@@ -135,12 +138,32 @@ async fn propagation(ctx: Ctx) -> Checked {
     Ok(())
 }
 
-async fn recursive(ctx: Ctx) -> Checked {
-    let handlers = &ctx.runtime_status().runtime_handlers;
-    let handler = handlers.iter().find(|handler| handler.name == ctx.handler());
-    if !handler.is_some_and(|handler| handler.features.is_some_and(|features| features.recursive_read_only_mounts)) {
-        return Err(Stop::NotSupported("the handler's features have no recursive_read_only_mounts".to_owned()));
+/// That a feature is there if the runtime says so, and only then.
+fn as_said(feature: &str, said: bool, seen: bool) -> Checked {
+    if !said && !seen {
+        return Err(Stop::NotSupported(format!("{feature} is false")));
     }
+    holds(feature, said == seen, format!("{seen}, as what was tried has shown"), said)
+}
+
+/// The lines of `mountinfo` for a path and what is mounted below it, with the options of each mount.
+fn options_below<'a>(mounts: &'a str, path: &str) -> Vec<(&'a str, Vec<&'a str>)> {
+    let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let told = lines.filter_map(|words| Some((*words.get(4)?, words.get(5)?.split(',').collect())));
+    told.filter(|(inside, _): &(&str, Vec<&str>)| inside.starts_with(path)).collect()
+}
+
+/// A container with a mount at `/mnt`; none if the runtime refuses that.
+async fn tried(ctx: &Ctx, pod: &Pod, name: &str, mount: Mount) -> Checked<Option<String>> {
+    let config = ContainerConfig { mounts: vec![mount], ..ctx.container(name, &["sleep"]) };
+    let Ok(id) = ctx.try_create(pod, &config).await else { return Ok(None) };
+    Ok(ctx.start_id(&id).await.is_ok().then_some(id))
+}
+
+async fn recursive(ctx: Ctx) -> Checked {
+    let handlers = ctx.status(StatusRequest { verbose: false }).await?.runtime_handlers;
+    let handler = handlers.iter().find(|handler| handler.name == ctx.handler());
+    let said = handler.and_then(|handler| handler.features).is_some_and(|features| features.recursive_read_only_mounts);
     let pod = ctx.new_pod().await?;
     // /dev has mounts below it on every node.
     let below = |recursive_read_only| Mount {
@@ -148,21 +171,53 @@ async fn recursive(ctx: Ctx) -> Checked {
         recursive_read_only,
         ..mount(std::path::Path::new("/dev"), "/mnt")
     };
+    let mut writable = Vec::new();
     for (name, recursive_read_only) in [("flat", false), ("recursive", true)] {
-        let id = with(&ctx, &pod, name, vec![below(recursive_read_only)]).await?;
+        let Some(id) = tried(&ctx, &pod, name, below(recursive_read_only)).await? else {
+            holds("a read-only mount", recursive_read_only, "it can be made", name)?;
+            return as_said("RuntimeHandlerFeatures.recursive_read_only_mounts", said, false);
+        };
         let told = ctx.status_of(&id).await?.mounts;
         let told = told.iter().find(|one| one.container_path == "/mnt").map(|one| one.recursive_read_only);
-        equal("ContainerStatus.mounts: recursive_read_only", told, Some(recursive_read_only))?;
         let mounts = ctx.said(&id, &["mounts"]).await?;
-        let inside = mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|path| path.starts_with("/mnt")));
-        for line in inside {
-            let words: Vec<&str> = line.split(' ').collect();
-            let is_top = words.get(4) == Some(&"/mnt");
-            let readonly = words.get(5).is_some_and(|options| options.split(',').any(|option| option == "ro"));
-            holds("the options of a mount", readonly || !(recursive_read_only || is_top), "ro", line)?;
+        let inside = options_below(&mounts, "/mnt");
+        let top = inside.iter().find(|(path, _)| *path == "/mnt");
+        holds("the options of the mount", top.is_some_and(|(_, options)| options.contains(&"ro")), "ro", &inside)?;
+        writable.push(inside.iter().filter(|(_, options)| !options.contains(&"ro")).count());
+        if said {
+            equal("ContainerStatus.mounts: recursive_read_only", told, Some(recursive_read_only))?;
         }
     }
-    Ok(())
+    // Where nothing below is writable anyway there is nothing to see.
+    let seen = if writable.first() == Some(&0) { said } else { writable.last() == Some(&0) };
+    as_said("RuntimeHandlerFeatures.recursive_read_only_mounts", said, seen)
+}
+
+async fn options(ctx: Ctx) -> Checked {
+    let features = ctx.status(StatusRequest { verbose: false }).await?.features;
+    let said = features.is_some_and(|features| features.mount_options);
+    let pod = ctx.new_pod().await?;
+    let path = directory(&ctx, "volume")?;
+    let wanted = ["noexec", "nosuid"];
+    let mut seen = Vec::new();
+    for (name, mount_options) in [("without", Vec::new()), ("with", wanted.map(str::to_owned).to_vec())] {
+        let mount = Mount { mount_options, ..mount(&path, "/mnt") };
+        let Some(id) = tried(&ctx, &pod, name, mount.clone()).await? else {
+            holds("a mount", !mount.mount_options.is_empty(), "it can be made", name)?;
+            return as_said("RuntimeFeatures.mount_options", said, false);
+        };
+        if said {
+            let told = ctx.status_of(&id).await?.mounts;
+            let told = told.into_iter().find(|one| one.container_path == "/mnt").map(|one| one.mount_options);
+            equal("ContainerStatus.mounts: mount_options", told, Some(mount.mount_options))?;
+        }
+        let mounts = ctx.said(&id, &["mounts"]).await?;
+        let inside = options_below(&mounts, "/mnt");
+        seen.push(inside.iter().any(|(_, options)| wanted.iter().all(|option| options.contains(option))));
+    }
+    // Where the node's own mount has the options there is nothing to see.
+    let seen = if seen.first() == Some(&true) { said } else { seen.last() == Some(&true) };
+    as_said("RuntimeFeatures.mount_options", said, seen)
 }
 
 async fn several(ctx: Ctx) -> Checked {

@@ -7,11 +7,14 @@ use crate::{
     context::Ctx,
     expect::{equal, fails, holds, present},
     make::resources,
-    verdict::Checked,
+    verdict::{Checked, Stop},
 };
 
 checks! {
     "resources/in-force", "LinuxContainerResources: processor, memory and out-of-memory score are set", [], in_force;
+    "resources/swap",
+        "LinuxContainerResources.memory_swap_limit_in_bytes, memory and swap together: in force, and told by ContainerStatus",
+        ["LinuxContainerResources.memory_swap_limit_in_bytes", "ContainerStatus.resources"], swap;
     "resources/status-tells-them",
         "ContainerStatus.resources: the limits in force, before and after an update",
         ["ContainerStatus.resources"], told;
@@ -85,6 +88,42 @@ async fn in_force(ctx: Ctx) -> Checked {
     holds("the processor limit of the container's cgroup", is_half, "50000 of 100000", &quota)?;
     let score = ctx.said(&id, &["cat", "/proc/1/oom_score_adj"]).await?;
     equal("the out-of-memory score of the first process", score.trim_end(), "500")
+}
+
+/// The limit on memory and swap together that a container's cgroup has, where it can see it.
+async fn swap_limit(ctx: &Ctx, id: &str, memory: i64) -> Checked<Option<String>> {
+    let together = limit(ctx, id, "memory", "memory.memsw.limit_in_bytes", "no-such-file").await?;
+    if together.is_some() {
+        return Ok(together);
+    }
+    // Version 2 has the two apart.
+    let alone = limit(ctx, id, "memory", "no-such-file", "memory.swap.max").await?;
+    let sum = |alone: String| alone.parse::<i64>().map_or(alone, |alone| alone.saturating_add(memory).to_string());
+    Ok(alone.map(sum))
+}
+
+async fn swap(ctx: Ctx) -> Checked {
+    let pod = ctx.new_pod().await?;
+    let mut config = limited(&ctx);
+    resources(&mut config).memory_swap_limit_in_bytes = 2 * MEMORY;
+    let id = ctx.start(&pod, &config).await?;
+    for (memory, both) in [(MEMORY, 2 * MEMORY), (2 * MEMORY, 5 * MEMORY)] {
+        if memory != MEMORY {
+            let linux = LinuxContainerResources {
+                memory_limit_in_bytes: memory,
+                memory_swap_limit_in_bytes: both,
+                ..Default::default()
+            };
+            changed(&ctx, &id, linux).await?;
+        }
+        let Some(seen) = swap_limit(&ctx, &id, memory).await? else {
+            return Err(Stop::NotSupported("the container's cgroup has no limit of swap to be seen".to_owned()));
+        };
+        equal("the limit of memory and swap of the container's cgroup", seen, both.to_string())?;
+        let told = limits(&ctx, &id).await?.memory_swap_limit_in_bytes;
+        equal("LinuxContainerResources.memory_swap_limit_in_bytes", told, both)?;
+    }
+    Ok(())
 }
 
 async fn limits(ctx: &Ctx, id: &str) -> Checked<LinuxContainerResources> {

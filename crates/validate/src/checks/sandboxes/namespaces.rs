@@ -23,6 +23,9 @@ checks! {
     "namespaces/user",
         "NamespaceOption.userns_options: the containers' ids are mapped to ids of the node",
         ["NamespaceOption.userns_options", "RuntimeHandlerFeatures.user_namespaces"], user;
+    "namespaces/user-with-the-nodes-network",
+        "RuntimeFeatures.user_namespaces_host_network: a pod has a user namespace and the node's network if and only if it is set",
+        ["RuntimeFeatures.user_namespaces_host_network"], user_with_network;
 }
 
 async fn pod(ctx: &Ctx, change: impl FnOnce(&mut NamespaceOption)) -> Checked<Pod> {
@@ -120,14 +123,44 @@ async fn ipc(ctx: Ctx) -> Checked {
     equal("the IPC namespace with the node's", of(&ctx, &id).await?.get("ipc"), Some(&node))
 }
 
+fn users() -> UserNamespace {
+    let mapping = IdMapping { host_id: 3_000_000, container_id: 0, length: 65_536 };
+    UserNamespace { mode: NamespaceMode::Pod.into(), uids: vec![mapping], gids: vec![mapping] }
+}
+
+/// A container of a pod with a user namespace and the node's network; none if the runtime refuses that.
+async fn mapped(ctx: &Ctx) -> Checked<Option<String>> {
+    let mut config = ctx.pod("pod")?;
+    namespace_options(&mut config).userns_options = Some(users());
+    let Ok(id) = ctx.try_run(&config).await else { return Ok(None) };
+    let pod = Pod { id, config };
+    let Ok(id) = ctx.try_create(&pod, &as_in(&pod, ctx.container("c", &["sleep"]))).await else { return Ok(None) };
+    Ok(ctx.start_id(&id).await.is_ok().then_some(id))
+}
+
+async fn user_with_network(ctx: Ctx) -> Checked {
+    let feature = "RuntimeFeatures.user_namespaces_host_network";
+    let features = ctx.status(StatusRequest { verbose: false }).await?.features;
+    let said = features.is_some_and(|features| features.user_namespaces_host_network);
+    let mut seen = false;
+    if let Some(id) = mapped(&ctx).await? {
+        let mapping = ctx.said(&id, &["cat", "/proc/self/uid_map"]).await?;
+        let is_mapped = mapping.split_whitespace().eq(["0", "3000000", "65536"]);
+        seen = is_mapped && of(&ctx, &id).await?.get("net") == Some(&of_the_node("net")?);
+    }
+    if !said && !seen {
+        return Err(Stop::NotSupported(format!("{feature} is false")));
+    }
+    equal(format!("{feature}, and whether it works"), said, seen)
+}
+
 async fn user(ctx: Ctx) -> Checked {
     let handlers = &ctx.runtime_status().runtime_handlers;
     let handler = handlers.iter().find(|handler| handler.name == ctx.handler());
     if !handler.is_some_and(|handler| handler.features.is_some_and(|features| features.user_namespaces)) {
         return Err(Stop::NotSupported("the handler's features have no user_namespaces".to_owned()));
     }
-    let mapping = IdMapping { host_id: 3_000_000, container_id: 0, length: 65_536 };
-    let users = UserNamespace { mode: NamespaceMode::Pod.into(), uids: vec![mapping], gids: vec![mapping] };
+    let users = users();
     let mut config = ctx.networked_pod("pod")?;
     namespace_options(&mut config).userns_options = Some(users.clone());
     let pod = ctx.run_pod(config).await?;

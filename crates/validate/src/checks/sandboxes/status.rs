@@ -5,7 +5,7 @@ use corten_cri::v1::*;
 use crate::{
     check::checks,
     context::Ctx,
-    expect::{equal, holds, present, same},
+    expect::{equal, fails, holds, present, same},
     make::{namespace_options, resources, security},
     time::Window,
     verdict::Checked,
@@ -183,9 +183,15 @@ async fn lists_containers(ctx: Ctx) -> Checked {
     let created = ctx.create(&pod, &ctx.container("created", &["pause"])).await?;
     let exited = ctx.start(&pod, &ctx.container("exited", &["exit", "3"])).await?;
     ctx.ended(&exited).await?;
+    // One of which there is something to say.
+    let mut config = ctx.container("broken", &[]);
+    config.command = vec!["/no/such/program".to_owned()];
+    let broken = ctx.create(&pod, &config).await?;
+    fails("StartContainer of a program that is not there", ctx.start_id(&broken).await)?;
+    ctx.ended(&broken).await?;
     let statuses = ctx.try_pod_status(&pod.id).await?.containers_statuses;
-    equal("PodSandboxStatusResponse.containers_statuses: how many", statuses.len(), 3)?;
-    for id in [running, created, exited] {
+    equal("PodSandboxStatusResponse.containers_statuses: how many", statuses.len(), 4)?;
+    for id in [running, created, exited, broken] {
         let found = statuses.iter().find(|status| status.id == id);
         let found = present("a container in PodSandboxStatusResponse.containers_statuses", found)?;
         let mut expected = ctx.status_of(&id).await?;

@@ -39,7 +39,7 @@ async fn stats(ctx: &Ctx, id: &str) -> Checked<(ContainerStats, Closed)> {
 }
 
 /// Statistics that have the writable layer: runtimes measure that from time to time only.
-async fn measured(ctx: &Ctx, id: &str) -> Checked<(ContainerStats, Closed)> {
+pub(super) async fn measured(ctx: &Ctx, id: &str) -> Checked<(ContainerStats, Closed)> {
     let layer = |stats: &ContainerStats| stats.writable_layer.as_ref().is_some_and(|layer| layer.timestamp > 0);
     let asked = ctx.until("ContainerStats.writable_layer has been measured", || async {
         let (stats, window) = stats(ctx, id).await?;
@@ -118,16 +118,19 @@ fn since_ever() -> Closed {
 }
 
 async fn available(ctx: Ctx) -> Checked {
-    const LIMIT: u64 = 128 << 20;
     let pod = ctx.new_pod().await?;
     let mut config = ctx.container("c", &["memory", "8"]);
-    resources(&mut config).memory_limit_in_bytes = 128 << 20;
+    resources(&mut config).memory_limit_in_bytes = LIMIT;
     let id = ctx.start(&pod, &config).await?;
     ctx.logged(&pod, &config, "ready").await?;
     let memory = present("ContainerStats.memory", stats(&ctx, &id).await?.0.memory)?;
     let set = present("MemoryUsage.working_set_bytes", memory.working_set_bytes)?.value;
     let available = present("MemoryUsage.available_bytes", memory.available_bytes)?.value;
-    equal("MemoryUsage.available_bytes and working_set_bytes together", set.saturating_add(available), LIMIT)
+    equal(
+        "MemoryUsage.available_bytes and working_set_bytes together",
+        set.saturating_add(available),
+        LIMIT.cast_unsigned(),
+    )
 }
 
 async fn layer(ctx: Ctx) -> Checked {
@@ -156,10 +159,24 @@ async fn unknown(ctx: Ctx) -> Checked {
 async fn swap(ctx: Ctx) -> Checked {
     let pod = ctx.new_pod().await?;
     let (id, _) = holder(&ctx, &pod, "c", "1").await?;
-    let (stats, window) = stats(&ctx, &id).await?;
-    present("ContainerStats.swap", stats.swap)?;
-    swapped("ContainerStats", stats.swap, &window)
+    let (free, window) = stats(&ctx, &id).await?;
+    present("ContainerStats.swap", free.swap)?;
+    swapped("ContainerStats", free.swap, &window)?;
+
+    let mut config = ctx.container("limited", &["memory", "1"]);
+    (resources(&mut config).memory_limit_in_bytes, resources(&mut config).memory_swap_limit_in_bytes) =
+        (LIMIT, 2 * LIMIT);
+    let id = ctx.start(&pod, &config).await?;
+    ctx.logged(&pod, &config, "ready").await?;
+    let (limited, window) = stats(&ctx, &id).await?;
+    swapped("ContainerStats", limited.swap, &window)?;
+    // The swap limit less what is used; where the cgroup's limit is on both together some tell that.
+    let available = present("ContainerStats.swap", limited.swap)?.swap_available_bytes;
+    at_most("SwapUsage.swap_available_bytes of a container with a limit", available, 2 * LIMIT.cast_unsigned())
 }
+
+/// Memory that a container may have, in bytes.
+const LIMIT: i64 = 128 << 20;
 
 /// That swap, where it is told, was measured not long ago, and is not more than a container of one MiB can have swapped out.
 fn swapped(what: &str, swap: Option<SwapUsage>, window: &Closed) -> Checked {
@@ -230,19 +247,12 @@ async fn list(ctx: Ctx) -> Checked {
             if ctx.has("MemoryUsage.rss_bytes") {
                 memory_in_full("ContainerStats in a list", stats.memory, 1)?;
             }
-            let layer = present("ContainerStats.writable_layer in a list", stats.writable_layer.clone())?;
-            let alone = ctx.container_stats(ContainerStatsRequest { container_id: id.clone() }).await?.stats;
-            let alone = alone.unwrap_or_default();
-            equal("ContainerStats.swap in a list: whether it is told", stats.swap.is_some(), alone.swap.is_some())?;
             swapped("ContainerStats in a list", stats.swap, &window)?;
-            let measured = alone.writable_layer.unwrap_or_default();
-            // Where the one tells it, so does the other.
-            let as_well = layer.timestamp > 0 || measured.timestamp == 0;
-            holds("ContainerStats.writable_layer.timestamp in a list", as_well, measured.timestamp, layer.timestamp)?;
+            as_alone(&ctx, "ContainerStats in a list", stats).await?;
+            let layer = present("ContainerStats.writable_layer in a list", stats.writable_layer.clone())?;
             if layer.timestamp > 0 {
                 writable("ContainerStats in a list", &layer, &window)?;
             }
-            equal("ContainerStats.writable_layer.fs_id in a list", layer.fs_id, measured.fs_id)?;
         }
     }
     Ok(())
@@ -260,8 +270,33 @@ pub(super) fn in_full(what: &str, stats: &ContainerStats, window: &Closed) -> Ch
     if layer.timestamp > 0 { writable(what, &layer, window) } else { Ok(()) }
 }
 
+/// That of swap and the writable layer as much is told as ContainerStats tells.
+pub(super) async fn as_alone(ctx: &Ctx, what: &str, seen: &ContainerStats) -> Checked {
+    let container_id = seen.attributes.clone().unwrap_or_default().id;
+    let alone = ctx.container_stats(ContainerStatsRequest { container_id }).await?.stats.unwrap_or_default();
+    equal(format!("{what}.swap: whether it is told"), seen.swap.is_some(), alone.swap.is_some())?;
+    let left = |swap: Option<SwapUsage>| swap.and_then(|swap| swap.swap_available_bytes);
+    let (listed, told) = (left(seen.swap), left(alone.swap));
+    equal(format!("{what}.swap.swap_available_bytes: whether it is told"), listed.is_some(), told.is_some())?;
+    let (listed, told) = (listed.unwrap_or_default().value, told.unwrap_or_default().value);
+    holds(
+        format!("{what}.swap.swap_available_bytes"),
+        listed.abs_diff(told) <= 1 << 30,
+        format!("about {told}"),
+        listed,
+    )?;
+    let (listed, told) = (seen.writable_layer.clone().unwrap_or_default(), alone.writable_layer.unwrap_or_default());
+    // Where the one tells it, so does the other.
+    let as_well = listed.timestamp > 0 || told.timestamp == 0;
+    holds(format!("{what}.writable_layer.timestamp"), as_well, told.timestamp, listed.timestamp)?;
+    equal(format!("{what}.writable_layer.fs_id"), listed.fs_id, told.fs_id)
+}
+
 async fn streamed(ctx: Ctx) -> Checked {
-    let ([first, _], [a, ..]) = world(&ctx).await?;
+    let ([first, _], [a, b, c]) = world(&ctx).await?;
+    for (id, _) in [&a, &b, &c] {
+        measured(&ctx, id).await?;
+    }
     let filters = [
         labelled(&ctx, None),
         labelled(&ctx, Some("none")),
@@ -287,6 +322,7 @@ async fn streamed(ctx: Ctx) -> Checked {
         let streamed: Vec<ContainerStats> = streamed.into_iter().flat_map(|batch| batch.container_stats).collect();
         for stats in &streamed {
             in_full("ContainerStats in a stream", stats, &window)?;
+            as_alone(&ctx, "ContainerStats in a stream", stats).await?;
         }
         equal("StreamContainerStats", whose(streamed), whose(listed))?;
     }

@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use corten_cri::v1::*;
 use tonic::Code;
 
-use super::{at_most, containers::in_full, cpu, memory, memory_in_full};
+use super::{
+    at_most,
+    containers::{as_alone, in_full, measured},
+    cpu, memory, memory_in_full,
+};
 use crate::{
     check::checks,
     context::Ctx,
@@ -44,7 +48,7 @@ fn recent() -> Window {
 }
 
 /// What must be there whatever the pod does.
-fn complete(stats: &PodSandboxStats, pod: &Pod, window: &Closed) -> Checked<LinuxPodSandboxStats> {
+async fn complete(ctx: &Ctx, stats: &PodSandboxStats, pod: &Pod, window: &Closed) -> Checked<LinuxPodSandboxStats> {
     let said = present("PodSandboxStats.attributes", stats.attributes.clone())?;
     same("PodSandboxStats.attributes", &said, &attributes(pod))?;
     let linux = present("PodSandboxStats.linux", stats.linux.clone())?;
@@ -57,6 +61,7 @@ fn complete(stats: &PodSandboxStats, pod: &Pod, window: &Closed) -> Checked<Linu
     holds("ProcessUsage.process_count", (1..100).contains(&count), "at least the container's", count)?;
     for container in &linux.containers {
         in_full("ContainerStats in LinuxPodSandboxStats.containers", container, window)?;
+        as_alone(ctx, "ContainerStats in LinuxPodSandboxStats.containers", container).await?;
     }
     Ok(linux)
 }
@@ -69,11 +74,12 @@ async fn sandbox(ctx: Ctx) -> Checked {
     container.annotations.insert("example.org/note".to_owned(), "of the container".to_owned());
     let id = ctx.start(&pod, &container).await?;
     ctx.logged(&pod, &container, "ready").await?;
+    measured(&ctx, &id).await?;
     let window = recent();
     let stats = ctx.pod_sandbox_stats(PodSandboxStatsRequest { pod_sandbox_id: pod.id.clone() }).await?.stats;
     let stats = present("PodSandboxStatsResponse.stats", stats)?;
     let window = window.close();
-    let linux = complete(&stats, &pod, &window)?;
+    let linux = complete(&ctx, &stats, &pod, &window).await?;
 
     let network = present("LinuxPodSandboxStats.network", linux.network)?;
     window.holds("NetworkUsage.timestamp", network.timestamp)?;
@@ -118,7 +124,7 @@ async fn two(ctx: &Ctx) -> Checked<[Pod; 2]> {
         let mut config = ctx.with_cgroup(ctx.pod("pod")?).await;
         config.labels.insert("kind".to_owned(), kind.to_owned());
         let pod = ctx.run_pod(config).await?;
-        ctx.start_sleeper(&pod).await?;
+        measured(ctx, &ctx.start_sleeper(&pod).await?).await?;
         Checked::Ok(pod)
     };
     Ok([run("a").await?, run("b").await?])
@@ -148,7 +154,7 @@ async fn list(ctx: Ctx) -> Checked {
         for pod in expected {
             let of = |stats: &&PodSandboxStats| stats.attributes.as_ref().is_some_and(|one| one.id == pod.id);
             let stats = present(format!("ListPodSandboxStats {what}: a sandbox"), listed.iter().find(of))?;
-            let linux = complete(stats, pod, &window)?;
+            let linux = complete(&ctx, stats, pod, &window).await?;
             equal("LinuxPodSandboxStats.containers in a list: how many", linux.containers.len(), 1)?;
         }
     }
@@ -156,7 +162,7 @@ async fn list(ctx: Ctx) -> Checked {
 }
 
 async fn streamed(ctx: Ctx) -> Checked {
-    let [a, _] = two(&ctx).await?;
+    let [a, b] = two(&ctx).await?;
     // What is measured differs from one time to the next; whose it is does not.
     let whose = |stats: Vec<PodSandboxStats>| {
         let count = stats.len();
@@ -171,8 +177,15 @@ async fn streamed(ctx: Ctx) -> Checked {
     for filter in [filter(&ctx, "", None), filter(&ctx, &a.id, None), filter(&ctx, "", Some("none"))] {
         let filter = Some(filter);
         let listed = ctx.list_pod_sandbox_stats(ListPodSandboxStatsRequest { filter: filter.clone() }).await?.stats;
+        let window = recent();
         let streamed = ctx.stream_pod_sandbox_stats(StreamPodSandboxStatsRequest { filter }).await?;
-        let streamed = streamed.into_iter().flat_map(|batch| batch.pod_sandbox_stats).collect();
+        let window = window.close();
+        let streamed: Vec<_> = streamed.into_iter().flat_map(|batch| batch.pod_sandbox_stats).collect();
+        for stats in &streamed {
+            let id = stats.attributes.clone().unwrap_or_default().id;
+            let pod = present("our sandbox in StreamPodSandboxStats", [&a, &b].into_iter().find(|pod| pod.id == id))?;
+            complete(&ctx, stats, pod, &window).await?;
+        }
         equal("StreamPodSandboxStats", whose(streamed), whose(listed))?;
     }
     Ok(())
