@@ -44,6 +44,8 @@ impl Registry {
             .stderr(log)
             .spawn()
             .expect("start docker-registry");
+        // Built together with cortend, reqwest makes no client without one, also for plain HTTP.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().no_proxy().build().expect("make an HTTP client");
         let registry = Self { process, address, storage, http };
         registry.wait();
