@@ -2,20 +2,23 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::Read,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
 use rustix::fs::{Timespec, Timestamps};
-use tar::EntryType;
+use tar::{EntryType, Header};
 
-use super::LayerError;
+use super::{
+    LayerError,
+    members::{Member, is_blank},
+    pax::Extended,
+};
 
 const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-const XATTR: &str = "SCHILY.xattr.";
 
 /// Where an entry goes: a name in a directory below the layer's root.
 #[derive(Debug, Clone)]
@@ -72,29 +75,27 @@ pub(super) struct Described {
 }
 
 /// Reads an entry's headers. Nothing for what is passed over: global headers, the metadata of aufs.
-pub(super) fn describe<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
-    path_bytes: usize,
-) -> Result<Option<Described>, LayerError> {
-    if entry.header().entry_type() == EntryType::XGlobalHeader {
+pub(super) fn describe(member: Member, path_bytes: usize) -> Result<Option<Described>, LayerError> {
+    let entry_type = member.header.entry_type();
+    if entry_type == EntryType::XGlobalHeader {
         return Ok(None);
     }
-    let name = entry.path_bytes().into_owned();
-    let shown = PathBuf::from(OsStr::from_bytes(&name));
-    let path = normalise(&name, path_bytes).map_err(|why| LayerError::entry(&shown, why))?;
+    let shown = Path::new(OsStr::from_bytes(&member.path));
+    let path = normalise(&member.path, path_bytes).map_err(|why| LayerError::entry(shown, why))?;
     let (kind, place) = match split(&path) {
-        None => (root_kind(entry.header().entry_type()).map_err(|why| LayerError::entry(&shown, why))?, root_place()),
+        None => (root_kind(entry_type).map_err(|why| LayerError::entry(shown, why))?, root_place()),
         Some(place) => {
-            let kind = kind(entry, &place, path_bytes).map_err(|why| LayerError::entry(&shown, why))?;
+            let kind = kind(&member, &place, path_bytes).map_err(|why| LayerError::entry(shown, why))?;
             let Some(kind) = kind else { return Ok(None) };
             (kind, strip_whiteout(place))
         }
     };
     if matches!(kind, Kind::Whiteout) && matches!(place.name.as_bytes(), b"" | b"." | b"..") {
-        return Err(LayerError::entry(&shown, "a whiteout of no name"));
+        return Err(LayerError::entry(shown, "a whiteout of no name"));
     }
-    let attributes = attributes(entry).map_err(|why| LayerError::entry(&shown, why))?;
-    Ok(Some(Described { kind, place, attributes, size: entry.size() }))
+    let owner_and_mode = numbers(&member).map_err(|why| LayerError::entry(shown, why))?;
+    let attributes = attributes(member.extended, &member.header, owner_and_mode);
+    Ok(Some(Described { kind, place, attributes, size: member.size }))
 }
 
 /// A path below the root: leading slashes and `.` mean nothing, as for every unpacker; `..` is refused.
@@ -139,9 +140,8 @@ fn strip_whiteout(place: Place) -> Place {
     }
 }
 
-fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, place: &Place, path_bytes: usize) -> Result<Option<Kind>, String> {
+fn kind(member: &Member, place: &Place, path_bytes: usize) -> Result<Option<Kind>, String> {
     let name = place.name.as_bytes();
-    let entry_type = entry.header().entry_type();
     if name == OPAQUE {
         return Ok(Some(Kind::Opaque));
     }
@@ -151,99 +151,68 @@ fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, place: &Place, path_bytes: usize
     if name.starts_with(WHITEOUT) {
         return Ok(Some(Kind::Whiteout));
     }
-    Ok(Some(match entry_type {
+    Ok(Some(match member.header.entry_type() {
         EntryType::Regular | EntryType::Continuous => Kind::File { sparse: false },
         EntryType::GNUSparse => Kind::File { sparse: true },
         EntryType::Directory => Kind::Directory,
-        EntryType::Symlink => Kind::Symlink(symlink_target(entry, path_bytes)?),
+        EntryType::Symlink => Kind::Symlink(symlink_target(member, path_bytes)?),
         EntryType::Link => {
-            let target = entry.link_name_bytes().ok_or("a hard link without a target")?.into_owned();
-            let path = normalise(&target, path_bytes).map_err(|why| format!("hard link target: {why}"))?;
+            let target = member.link.as_deref().ok_or("a hard link without a target")?;
+            let path = normalise(target, path_bytes).map_err(|why| format!("hard link target: {why}"))?;
             Kind::HardLink(split(&path).ok_or("a hard link to the root")?)
         }
         EntryType::Fifo => Kind::Fifo,
-        EntryType::Char | EntryType::Block => device(entry)?,
+        EntryType::Char | EntryType::Block => device(&member.header)?,
         other => return Err(format!("entries of type {other:?} are not part of an image")),
     }))
 }
 
 /// Symbolic links may point anywhere: they are the image's, and followed only inside it.
-fn symlink_target<R: Read>(entry: &tar::Entry<'_, R>, path_bytes: usize) -> Result<PathBuf, String> {
-    let target = entry.link_name_bytes().ok_or("a symbolic link without a target")?;
+fn symlink_target(member: &Member, path_bytes: usize) -> Result<PathBuf, String> {
+    let target = member.link.as_deref().ok_or("a symbolic link without a target")?;
     if target.is_empty() || target.contains(&0) || target.len() > path_bytes {
         return Err("the symbolic link's target is empty, too long or holds a NUL byte".to_owned());
     }
-    Ok(PathBuf::from(OsStr::from_bytes(&target)))
+    Ok(PathBuf::from(OsStr::from_bytes(target)))
 }
 
-fn device<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Kind, String> {
-    let number = |number: std::io::Result<Option<u32>>| {
+fn device(header: &Header) -> Result<Kind, String> {
+    let number = |number: io::Result<Option<u32>>| {
         number.map_err(|error| error.to_string())?.ok_or_else(|| "a device without a number".to_owned())
     };
-    let block = entry.header().entry_type() == EntryType::Block;
-    let (major, minor) = (number(entry.header().device_major())?, number(entry.header().device_minor())?);
+    let block = header.entry_type() == EntryType::Block;
+    let (major, minor) = (number(header.device_major())?, number(header.device_minor())?);
     if !block && (major, minor) == (0, 0) {
         return Err("character device 0:0 would be a whiteout".to_owned());
     }
     Ok(Kind::Device { block, major, minor })
 }
 
-fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let header = entry.header();
+/// Mode, user and group.
+fn numbers(member: &Member) -> Result<(u32, u32, u32), String> {
+    let text = |error: io::Error| error.to_string();
     let id = |id: u64, what| {
         u32::try_from(id).ok().filter(|&id| id != u32::MAX).ok_or_else(|| format!("{what} {id} is not an id"))
     };
+    let (header, extended) = (&member.header, &member.extended);
     let fields = header.as_old();
     let mode = if is_blank(&fields.mode) { 0 } else { header.mode().map_err(text)? };
-    let uid = if is_blank(&fields.uid) { 0 } else { id(header.uid().map_err(text)?, "user")? };
-    let gid = if is_blank(&fields.gid) { 0 } else { id(header.gid().map_err(text)?, "group")? };
-    let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
-    let mut mtime = Timespec { tv_sec: seconds, tv_nsec: 0 };
-    let mut xattrs = Vec::new();
-    if let Some(extensions) = entry.pax_extensions().map_err(text)? {
-        for extension in extensions {
-            let extension = extension.map_err(text)?;
-            let key = extension.key().map_err(|_| "an extended header whose name is not text")?;
-            match key.strip_prefix(XATTR) {
-                Some(name) => xattrs.extend(xattr(name, extension.value_bytes())?),
-                None if key == "mtime" => mtime = pax_time(extension.value_bytes()).ok_or("mtime is not a time")?,
-                None if key.starts_with("GNU.sparse.") => {
-                    return Err("sparse files in the PAX form are not supported".to_owned());
-                }
-                None => {}
-            }
-        }
-    }
+    let uid = match extended.uid {
+        Some(uid) => uid,
+        None if is_blank(&fields.uid) => 0,
+        None => header.uid().map_err(text)?,
+    };
+    let gid = match extended.gid {
+        Some(gid) => gid,
+        None if is_blank(&fields.gid) => 0,
+        None => header.gid().map_err(text)?,
+    };
+    Ok((mode & 0o7777, id(uid, "user")?, id(gid, "group")?))
+}
+
+fn attributes(extended: Extended, header: &Header, (mode, uid, gid): (u32, u32, u32)) -> Attributes {
+    let seconds = || i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+    let mtime = extended.mtime.unwrap_or_else(|| Timespec { tv_sec: seconds(), tv_nsec: 0 });
     let times = Timestamps { last_access: mtime, last_modification: mtime };
-    Ok(Attributes { mode: mode & 0o7777, uid, gid, times, xattrs })
-}
-
-/// Some writers leave out what is zero.
-fn is_blank(field: &[u8]) -> bool {
-    field.iter().all(|&byte| matches!(byte, 0 | b' '))
-}
-
-/// An extended attribute; those with which overlayfs itself talks are the node's and not the image's.
-fn xattr(name: &str, value: &[u8]) -> Result<Option<(String, Vec<u8>)>, String> {
-    if name.is_empty() || name.len() > 255 || name.contains('\0') {
-        return Err("an extended attribute without a usable name".to_owned());
-    }
-    if name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") {
-        return Ok(None);
-    }
-    Ok(Some((name.to_owned(), value.to_owned())))
-}
-
-/// Seconds with an optional fraction (POSIX pax, "mtime").
-fn pax_time(value: &[u8]) -> Option<Timespec> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-    let nanoseconds: i64 = digits.parse().ok().filter(|nanoseconds| *nanoseconds >= 0)?;
-    if whole.starts_with('-') && nanoseconds > 0 {
-        return Some(Timespec { tv_sec: seconds.checked_sub(1)?, tv_nsec: 1_000_000_000 - nanoseconds });
-    }
-    Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds })
+    Attributes { mode, uid, gid, times, xattrs: extended.xattrs }
 }

@@ -7,8 +7,11 @@
 mod bounded;
 mod directory;
 mod entry;
+mod members;
 mod pack;
 mod paths;
+mod pax;
+mod sparse;
 mod stream;
 mod unpack;
 

@@ -9,6 +9,7 @@ use super::{
     LayerError, Target, Unpacked,
     bounded::{Bounded, Hashed},
     entry::describe,
+    members::Members,
     unpack::Unpacker,
 };
 
@@ -72,24 +73,20 @@ pub(crate) fn decompress<'a, R: BufRead + 'a>(blob: &'a mut R) -> Result<Box<dyn
 
 fn unpack_archive<R: Read>(archive: Hashed<R>, target: &Target<'_>) -> Result<Unpacked, LayerError> {
     let (archive, headers) = Bounded::new(archive, target.limits.layer_bytes);
-    let mut tar = tar::Archive::new(archive);
+    let mut members = Members::new(archive);
     let mut unpacker = Unpacker::new(target)?;
-    let mut entries = tar.entries()?;
     loop {
         headers.begin();
-        let Some(entry) = entries.next() else { break };
-        let mut entry = entry?;
-        unpacker.admit(entry.size())?;
-        // This may read more of headers.
-        let described = describe(&mut entry, target.limits.path_bytes)?;
+        let Some(member) = members.next()? else { break };
         headers.end();
-        if let Some(described) = described {
-            unpacker.entry(described, &mut entry)?;
+        unpacker.admit(member.size)?;
+        if let Some(described) = describe(member, target.limits.path_bytes)? {
+            unpacker.entry(described, &mut members)?;
         }
-        io::copy(&mut entry, &mut io::sink())?;
+        members.skip()?;
     }
     let contents = unpacker.finish()?;
-    let mut archive = tar.into_inner();
+    let mut archive = members.into_inner();
     headers.end();
     io::copy(&mut archive, &mut io::sink())?;
     let diff_id = archive.into_inner().finish();

@@ -168,7 +168,10 @@ fn extended_attributes_are_kept_except_those_of_overlayfs() {
         .file("ping", b"x")
         .pax(&[("SCHILY.xattr.trusted.overlay.opaque", b"y"), ("SCHILY.xattr.trusted.overlay.redirect", b"/etc")])
         .directory("forged/");
+    let lines = b"a\n10 size=9\n16 path=../x\n";
+    let tar = tar.pax(&[("SCHILY.xattr.user.lines", lines), ("path", b"two\nlines")]).file("short", b"x");
     lab.unpack(&tar.bytes()).unwrap();
+    assert_eq!(lab.xattr("two\nlines", "user.lines").unwrap(), lines);
     assert_eq!(lab.xattr("ping", "security.capability").unwrap(), capability);
     assert_eq!(lab.xattr("ping", "user.note").unwrap(), b"n");
     assert_eq!(lab.xattr("forged", "trusted.overlay.opaque"), None);

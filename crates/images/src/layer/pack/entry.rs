@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use rustix::fs::Stat;
 use tar::{EntryType, Header};
 
+use crate::layer::pax;
+
 pub(super) const BLOCK: usize = 512;
 /// What the name and link fields of a ustar header hold.
 const NAME: usize = 100;
@@ -79,20 +81,20 @@ impl<'a> Entry<'a> {
     pub(super) fn write_extended(&self, out: &mut impl Write) -> io::Result<()> {
         let mut records = Vec::new();
         if self.name.len() > NAME {
-            record(&mut records, b"path", self.name);
+            pax::append(&mut records, b"path", self.name);
         }
         if self.link.len() > NAME {
-            record(&mut records, b"linkpath", self.link);
+            pax::append(&mut records, b"linkpath", self.link);
         }
         if self.time.0 < 0 || self.time.1 > 0 {
-            record(&mut records, b"mtime", time(self.time).as_bytes());
+            pax::append(&mut records, b"mtime", time(self.time).as_bytes());
         }
         // A link is another name of a file, whose attributes are told with its first.
         for (name, value) in self.xattrs {
             if name.contains(&b'=') {
                 return Err(io::Error::other("an extended attribute whose name has a \"=\""));
             }
-            record(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            pax::append(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
         }
         if records.is_empty() {
             return Ok(());
@@ -126,23 +128,6 @@ fn copy(field: &mut [u8], value: &[u8]) {
     field.iter_mut().zip(value).for_each(|(place, byte)| *place = *byte);
 }
 
-/// `<length> <key>=<value>\n`, where the length counts its own digits.
-fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest + digits(rest);
-    length = rest + digits(length);
-    records.extend_from_slice(length.to_string().as_bytes());
-    records.push(b' ');
-    records.extend_from_slice(key);
-    records.push(b'=');
-    records.extend_from_slice(value);
-    records.push(b'\n');
-}
-
-fn digits(number: usize) -> usize {
-    number.to_string().len()
-}
-
 /// Seconds with a fraction; before 1970 both count backwards.
 fn time((seconds, nanoseconds): (i64, u32)) -> String {
     let text = match (seconds < 0, nanoseconds) {
@@ -156,16 +141,6 @@ fn time((seconds, nanoseconds): (i64, u32)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_record_counts_its_own_length() {
-        for size in 0..300 {
-            let mut records = Vec::new();
-            record(&mut records, b"k", &vec![b'v'; size]);
-            let told: usize = String::from_utf8_lossy(&records).split(' ').next().map_or(0, |n| n.parse().unwrap_or(0));
-            assert_eq!(told, records.len(), "{size}");
-        }
-    }
 
     #[test]
     fn times_count_from_1970_in_both_directions() {
