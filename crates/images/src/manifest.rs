@@ -186,8 +186,13 @@ fn is_layer(media_type: &str) -> bool {
 
 /// Reads an image's configuration and checks it against the machine and the number of layers.
 pub(crate) fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfiguration, Vec<Digest>), String> {
-    let config: ImageConfiguration =
-        serde_json::from_slice(bytes).map_err(|error| format!("malformed image configuration: {error}"))?;
+    let malformed = |error: serde_json::Error| format!("malformed image configuration: {error}");
+    let config: ImageConfiguration = serde_json::from_slice(bytes).map_err(malformed)?;
+    // A list of an object's fields deserializes as the object, but is none.
+    let fields: BTreeMap<String, serde_json::Value> = serde_json::from_slice(bytes).map_err(malformed)?;
+    if !fields.get("rootfs").is_some_and(serde_json::Value::is_object) {
+        return Err("malformed image configuration: rootfs is not an object".to_owned());
+    }
     let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
     let suits = |is: &str, want: &str| is.is_empty() || is == want;
     if !suits(&os, "linux") || !suits(&architecture, platform::architecture()) {

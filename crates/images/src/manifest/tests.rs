@@ -90,3 +90,17 @@ fn a_configuration_must_fit_the_machine_and_the_manifest() {
     assert!(parse_config(config("s390x").as_bytes(), 1).unwrap_err().contains("linux/s390x"));
     assert!(parse_config(b"[]", 1).unwrap_err().contains("malformed"));
 }
+
+#[test]
+fn a_configuration_is_an_object_and_so_is_its_rootfs() {
+    let good = json!({"architecture": "", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [DIGEST]}});
+    parse_config(good.to_string().as_bytes(), 1).unwrap();
+    // What deserializes as the fields in their order, but is not what anybody else takes, nor what `save` can change.
+    let mut list = good.clone();
+    list["rootfs"] = json!(["layers", [DIGEST]]);
+    let lists = json!([null, null, "", "linux", null, null, null, null, {"type": "layers", "diff_ids": [DIGEST]}, []]);
+    for bad in [list, lists] {
+        let said = parse_config(bad.to_string().as_bytes(), 1).unwrap_err();
+        assert!(said.contains("malformed image configuration"), "{bad}: {said}");
+    }
+}
