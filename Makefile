@@ -67,9 +67,9 @@ bench-pull: deps-test build ## Measure pulling a large image (in turns with cont
 	@$(CARGO) build --release --locked --quiet -p corten-e2e
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench-pull $(SOCKETS)
 
-fuzz: ## Fuzz what reads the wire, a minute each (SECONDS_EACH: how long; needs cargo-fuzz)
-	cd fuzz && for target in spdy websocket; do \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(or $(SECONDS_EACH),60) -rss_limit_mb=1024 || exit; \
+fuzz: ## Fuzz what reads the wire and images, a minute each (SECONDS_EACH: how long; needs cargo-fuzz and root)
+	for target in spdy websocket layer manifest reference; do \
+		$(SUDO) env PATH="$$PATH" fuzz/run $$target -max_total_time=$(or $(SECONDS_EACH),60) || exit; \
 	done
 
 install: build ## Install to PREFIX (and DESTDIR) with a systemd unit and a default configuration

@@ -82,7 +82,8 @@ impl Layout {
         reading.await.map_err(|error| Error::Task { operation: "read an image archive", why: error.to_string() })?
     }
 
-    fn unpack(trash: &Arc<Trash>, archive: impl Read, limits: &Limits) -> Result<Self, Error> {
+    /// Reads an archive on a thread that may block.
+    pub(crate) fn unpack(trash: &Arc<Trash>, archive: impl Read, limits: &Limits) -> Result<Self, Error> {
         let mut layout = Self { members: HashMap::new(), _workspace: trash.workspace()? };
         let directory = layout._workspace.path().to_owned();
         let mut links = Vec::new();

@@ -22,6 +22,8 @@ mod covered;
 mod digest;
 mod disk;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod exercises;
 mod image;
 mod index;
 mod layer;

@@ -22,6 +22,8 @@ pub use manage::{Inspected, Pruned};
 pub use pins::Pins;
 pub use progress::{LayerProgress, Phase, Progress};
 pub use save::Saved;
+#[cfg(any(test, fuzzing))]
+pub(crate) use save::with_layers;
 use state::State;
 use sync::Syncer;
 use tokio::{

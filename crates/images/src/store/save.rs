@@ -148,7 +148,7 @@ fn measure(packing: &Packing, out: &Sender<Bytes>) -> Result<Content, Error> {
 }
 
 /// A configuration that names the layers as they are packed now: byte for byte the same if that is how they came.
-fn with_layers(config: &str, before: &[Digest], now: &[Content]) -> String {
+pub(crate) fn with_layers(config: &str, before: &[Digest], now: &[Content]) -> String {
     let diff_ids: Vec<_> = now.iter().map(|layer| layer.digest).collect();
     if diff_ids == before {
         return config.to_owned();
