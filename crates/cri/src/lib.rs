@@ -6,6 +6,7 @@ pub mod history;
 pub mod socket;
 pub mod survey;
 mod text_or_bytes;
+pub mod unimplemented;
 pub mod wire;
 
 pub use api_version::ApiVersion;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, Timespec, Timestamps, XattrFlags},
+    fs::{AtFlags, Dir, FileType, IFlags, Mode, Timespec, Timestamps, XattrFlags},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,7 @@ impl Trash {
     pub fn open(path: &Path) -> Result<Self, Error> {
         make_directory(path)?;
         let directory = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(Error::io("open", path))?;
+        spread(&directory);
         let trash = Self { path: path.to_owned(), directory, next: AtomicU64::new(0), emptying: Mutex::new(()) };
         trash.avoid_names_in_use()?;
         trash.delete_all(|_| true);
@@ -381,6 +382,18 @@ fn xattrs(file: &OwnedFd) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
     // SELinux labels what is created by its own rules.
     let wanted = |name: &OsStr| !name.as_bytes().starts_with(b"trusted.overlay.") && name != "security.selinux";
     Reader::new().each(Of::Open(file.as_fd()), wanted, |name, value| (name.to_owned(), value.to_owned()))
+}
+
+/// Tells ext2, ext3 and ext4 that directories made in this one have nothing to do with each other (as `chattr +T` does), so
+/// that each begins where there is room. Otherwise all layers begin in their parent's block group, where an image was
+/// perhaps just deleted: without a journal, ext4 passes over each inode that was freed lately, one by one, at each creation
+/// of a file. Other file systems have no such thing, and nothing depends on it.
+fn spread(directory: &OwnedFd) {
+    let spread = rustix::fs::ioctl_getflags(directory)
+        .and_then(|flags| rustix::fs::ioctl_setflags(directory, flags | IFlags::TOPDIR));
+    if let Err(errno) = spread {
+        tracing::debug!(%errno, "layers are not spread over the file system");
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use corten_cri::ApiVersion;
 use corten_cri::history::{self, History, Schema, Snapshot};
+use corten_cri::unimplemented::{unknown_method, unknown_service};
 use corten_cri::wire::{Message, Shapes};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
@@ -91,10 +92,10 @@ impl Interface {
         }
         let is_known = self.rpcs.keys().any(|known| known.split_once('/').is_some_and(|(known, _)| known == service));
         let service = format!("{}.{service}", version.package());
-        Err(Box::new(Status::unimplemented(match is_known {
-            true => format!("unknown method {name} for service {service}"),
-            false => format!("unknown service {service}"),
-        })))
+        Err(Box::new(match is_known {
+            true => unknown_method(name, &service),
+            false => unknown_service(&service),
+        }))
     }
 
     /// Looks at a call's message, and makes it a call of the version that is implemented.

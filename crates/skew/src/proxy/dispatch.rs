@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use corten_cri::ApiVersion;
+use corten_cri::{ApiVersion, unimplemented::malformed};
 use http::{
     HeaderMap, Request, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{
     body::{Answered, Error, Sent},
     call::{Call, Callee, is_image_service},
-    grpc::{Budget, Decoder, GRPC, GRPC_STATUS, Way, is_grpc, malformed, status_of, trailers},
+    grpc::{Budget, Decoder, GRPC, GRPC_STATUS, Way, is_grpc, status_of, trailers},
     relay::{Chain, Early, Head, Requests, Responses},
     stage::{Answer, Begin, Exchange, Next, Stage},
     upstream::{Failure, Upstream},

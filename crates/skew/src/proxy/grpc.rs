@@ -166,21 +166,6 @@ pub(super) fn broken() -> Status {
     Status::unavailable("error reading from server: EOF")
 }
 
-/// A service that the server does not have.
-pub(super) fn unknown_service(service: &str) -> Status {
-    Status::unimplemented(format!("unknown service {service}"))
-}
-
-/// A method that a service of the server does not have.
-pub(super) fn unknown_method(method: &str, service: &str) -> Status {
-    Status::unimplemented(format!("unknown method {method} for service {service}"))
-}
-
-/// A path that is no method's.
-pub(super) fn malformed(path: &str) -> Status {
-    Status::unimplemented(format!("malformed method name: {path:?}"))
-}
-
 /// A text that is not UTF-8: `sending` says that the side that made the message would refuse to send it.
 pub(super) fn invalid_text(way: Way, sending: bool) -> Status {
     let what = match (sending, way) {

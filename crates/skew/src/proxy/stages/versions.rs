@@ -7,13 +7,14 @@ use bytes::Bytes;
 use corten_cri::{
     ApiVersion,
     history::{Error, History, Release, ReleaseName, Rpc},
+    unimplemented::{unknown_method, unknown_service},
     wire::{Message, Shapes},
 };
 use tonic::Status;
 
 use crate::proxy::{
     call::{Call, Callee},
-    grpc::{Way, invalid_text, unknown_method, unknown_service},
+    grpc::{Way, invalid_text},
     stage::{Answer, Begin, Exchange, Next, Stage},
 };
 

@@ -1,6 +1,6 @@
 //! The image that is pulled: six layers of files that compress about as a distribution's do, the same in each run.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use corten_e2e::image::{Compression, Format, Image, Layer, busybox_config};
 use flate2::{Compression as Level, write::GzEncoder};
@@ -47,6 +47,18 @@ pub fn image() -> (Image, usize) {
         .collect();
     let unpacked = layers.iter().map(Vec::len).sum();
     (Image { layers, config: busybox_config(), compression: Compression::None, format: Format::Oci }, unpacked)
+}
+
+/// The bytes that its files and directories take on disk, in blocks of 4 KiB.
+pub fn on_disk(image: &Image) -> io::Result<usize> {
+    let mut blocks = 0;
+    for layer in &image.layers {
+        for entry in tar::Archive::new(layer.as_slice()).entries()? {
+            let entry = entry?;
+            blocks += if entry.header().entry_type().is_dir() { 1 } else { entry.size().div_ceil(4096) };
+        }
+    }
+    Ok(usize::try_from(blocks * 4096).unwrap_or(usize::MAX))
 }
 
 fn layer(number: usize, files: usize, bytes: usize, words: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {

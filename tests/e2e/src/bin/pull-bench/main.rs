@@ -87,16 +87,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Pushes the image in every packing; tags and references.
 async fn publish(registry: &Registry) -> Result<Vec<(&'static str, String)>, Box<dyn Error>> {
     let (image, unpacked) = content::image();
+    let on_disk = content::on_disk(&image)?;
+    println!("{} MB of archives in {} layers take {} MB on disk", mega(unpacked), image.layers.len(), mega(on_disk));
     let mut images = Vec::new();
     for (packing, tag) in Packing::ALL {
         let blobs = image.layers.iter().map(|layer| packing.pack(layer)).collect::<Result<Vec<_>, _>>()?;
         let packed: usize = blobs.iter().map(Vec::len).sum();
-        println!(
-            "{tag}: {} MB of archives in {} layers are {} MB",
-            unpacked / 1_000_000,
-            blobs.len(),
-            packed / 1_000_000
-        );
+        println!("{tag}: {} MB", mega(packed));
         let built = Image {
             layers: image.layers.clone(),
             config: image.config.clone(),
@@ -107,6 +104,10 @@ async fn publish(registry: &Registry) -> Result<Vec<(&'static str, String)>, Box
         images.push((tag, registry.push("bench/big", tag, &built).await));
     }
     Ok(images)
+}
+
+fn mega(bytes: usize) -> usize {
+    bytes / 1_000_000
 }
 
 impl Runtime {
