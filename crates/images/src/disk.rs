@@ -71,7 +71,6 @@ impl Trash {
     pub fn open(path: &Path) -> Result<Self, Error> {
         make_directory(path)?;
         let directory = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(Error::io("open", path))?;
-        spread(&directory);
         let trash = Self { path: path.to_owned(), directory, next: AtomicU64::new(0), emptying: Mutex::new(()) };
         trash.avoid_names_in_use()?;
         trash.delete_all(|_| true);
@@ -94,7 +93,12 @@ impl Trash {
 
     /// A new empty directory to write in. It is deleted when dropped, unless it was renamed away.
     pub fn workspace(self: &Arc<Self>) -> Result<Workspace, Error> {
-        let path = self.path.join(self.name(WORK));
+        self.workspace_in(&self.path)
+    }
+
+    /// The same in another directory, whose owner removes what he does not know when the store opens.
+    pub fn workspace_in(self: &Arc<Self>, parent: &Path) -> Result<Workspace, Error> {
+        let path = parent.join(self.name(WORK));
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).map_err(Error::io("create directory", &path))?;
         Ok(Workspace { path, trash: self.clone() })
     }
@@ -385,15 +389,17 @@ fn xattrs(file: &OwnedFd) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
 }
 
 /// Tells ext2, ext3 and ext4 that directories made in this one have nothing to do with each other (as `chattr +T` does), so
-/// that each begins where there is room. Otherwise all layers begin in their parent's block group, where an image was
-/// perhaps just deleted: without a journal, ext4 passes over each inode that was freed lately, one by one, at each creation
-/// of a file. Other file systems have no such thing, and nothing depends on it.
-fn spread(directory: &OwnedFd) {
-    let spread = rustix::fs::ioctl_getflags(directory)
-        .and_then(|flags| rustix::fs::ioctl_setflags(directory, flags | IFlags::TOPDIR));
+/// that each begins where there is room. Otherwise all begin in their parent's block group, where an image was perhaps just
+/// deleted: without a journal, ext4 passes over each inode that was freed lately, one by one, at each creation of a file.
+/// Other file systems have no such thing, and nothing depends on it.
+pub(crate) fn spread(path: &Path) -> Result<(), Error> {
+    let directory = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(Error::io("open", path))?;
+    let spread = rustix::fs::ioctl_getflags(&directory)
+        .and_then(|flags| rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR));
     if let Err(errno) = spread {
-        tracing::debug!(%errno, "layers are not spread over the file system");
+        tracing::debug!(path = %path.display(), %errno, "what is in it is not spread over the file system");
     }
+    Ok(())
 }
 
 #[cfg(test)]

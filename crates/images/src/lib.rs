@@ -10,9 +10,10 @@
 //! | `index.redb` | images, references and layers that are whole |
 //! | `l/<n>/` | one directory per layer, in overlayfs' own form; short names, because mount options are short |
 //! | `l/<n>.files` | what that layer is made of, with checksums |
+//! | `l/w<n>/` | a layer being unpacked |
 //! | `e/` | empty, under images without layers |
 //! | `s/<container>/` | one snapshot: `u` (upper), `w` (work), `m0`, `m1` ... (over each image mounted besides) and `snapshot.json` |
-//! | `t/` | what is being written or deleted; emptied when the store opens |
+//! | `t/` | what else is being written or deleted; emptied when the store opens |
 
 mod archive;
 mod beneath;

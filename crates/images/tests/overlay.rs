@@ -13,7 +13,7 @@ use std::{
 
 use corten_images::{Image, Kind, Snapshot, Store};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{IFlags, Mode, OFlags},
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags},
 };
 use support::{
@@ -262,6 +262,21 @@ async fn no_user_of_the_node_reaches_what_images_hold() {
     for name in ["", "l", "s", "t"] {
         let mode = std::os::unix::fs::MetadataExt::mode(&root.path().join("images").join(name).metadata().unwrap());
         assert_eq!(mode & 0o7777, 0o700, "{name:?}");
+    }
+}
+
+/// As far as the file system can do it, which another directory of it tells.
+#[tokio::test]
+async fn layers_and_nothing_else_are_spread_over_the_file_system() {
+    let root = tempfile::tempdir().unwrap();
+    let _store = store(&root.path().join("images")).await;
+    let plain = std::fs::File::open(root.path()).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&plain);
+    let can = flags.is_ok_and(|flags| rustix::fs::ioctl_setflags(&plain, flags | IFlags::TOPDIR).is_ok());
+    for (name, spread) in [("l", can), ("s", false), ("t", false)] {
+        let directory = std::fs::File::open(root.path().join("images").join(name)).unwrap();
+        let flags = rustix::fs::ioctl_getflags(&directory);
+        assert_eq!(flags.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)), spread, "{name}");
     }
 }
 

@@ -156,16 +156,17 @@ async fn a_restart_keeps_images_and_removes_what_is_half_done() {
     }
     // A layer that was renamed but not recorded, and one half unpacked, deeper than descriptors or stacks go.
     std::fs::create_dir_all(root.path().join("l/77/etc")).unwrap();
-    let mut deep = root.path().join("t/w5");
+    let mut deep = root.path().join("l/w5");
     for _ in 0..1200 {
         deep.push("d");
     }
     std::fs::create_dir_all(&deep).unwrap();
-    std::os::unix::fs::symlink("/etc", root.path().join("t/w5/link")).unwrap();
+    std::os::unix::fs::symlink("/etc", root.path().join("l/w5/link")).unwrap();
+    std::fs::create_dir(root.path().join("t/w5")).unwrap();
     let store = store(root.path()).await;
     assert_eq!(store.resolve(&reference).unwrap().unwrap().id, image.id());
     assert_eq!(read(&store, &reference, "f").await.unwrap(), b"kept");
-    assert!(!root.path().join("l/77").exists());
+    assert!(!root.path().join("l/77").exists() && !root.path().join("l/w5").exists());
     assert_eq!(std::fs::read_dir(root.path().join("t")).unwrap().count(), 0);
     assert!(std::path::Path::new("/etc/passwd").exists());
     drop(store);

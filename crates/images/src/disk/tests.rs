@@ -6,17 +6,6 @@ fn trash(base: &Path) -> Trash {
     Trash::open(&base.join("trash")).unwrap()
 }
 
-/// Whether a file system can do it, another directory of it tells.
-#[test]
-fn layers_are_spread_over_the_file_system_where_it_can_be_told_so() {
-    let base = tempfile::tempdir().unwrap();
-    let plain = File::open(base.path()).unwrap();
-    let flags = rustix::fs::ioctl_getflags(&plain);
-    let can = flags.is_ok_and(|flags| rustix::fs::ioctl_setflags(&plain, flags | IFlags::TOPDIR).is_ok());
-    let is = rustix::fs::ioctl_getflags(&trash(base.path()).directory);
-    assert_eq!(is.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)), can);
-}
-
 #[test]
 fn a_wide_and_deep_tree_is_deleted_whole() {
     let base = tempfile::tempdir().unwrap();

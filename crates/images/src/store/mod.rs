@@ -267,6 +267,8 @@ impl Inner {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
             std::fs::set_permissions(&directory, mode).map_err(Error::io("set mode of", &directory))?;
         }
+        // Each layer is made here.
+        disk::spread(&root.join("l"))?;
         let trash = Arc::new(Trash::open(&root.join("t"))?);
         let index = Index::open(&root.join("index.redb"))?;
         let snapshots = snapshot::load(&root.join("s"), &trash)?;

@@ -268,7 +268,8 @@ impl Inner {
         progress.enter(Phase::Downloading);
         let stream = source.open(attempt, content).await?;
         let (sender, blob) = Blob::channel(CHUNKS);
-        let (workspace, trash, limits) = (self.trash.workspace()?, self.trash.clone(), self.config.limits.clone());
+        let workspace = self.trash.workspace_in(&self.root.join("l"))?;
+        let (trash, limits) = (self.trash.clone(), self.config.limits.clone());
         let unpacking = tokio::task::spawn_blocking(move || {
             let target = Target { directory: workspace.path(), trash: &trash, limits: &limits };
             unpack_blob(blob, &target).map(|unpacked| (workspace, unpacked))
