@@ -10,7 +10,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test build run stop test lint unit e2e docs bench bench-pull fuzz install clean
+.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e docs bench bench-pull test-power-loss fuzz install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,14 @@ bench: deps-run build ## Measure a pod's life, call by call (SOCKETS: other runt
 bench-pull: deps-test build ## Measure pulling a large image (in turns with containerd, where it is installed; ROUNDS: how often)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench-pull $(SOCKETS)
+
+deps-guest: deps-test
+	@$(SUDO) scripts/install-packages qemu-system-x86 busybox-static e2fsprogs xfsprogs binutils cpio kmod
+
+test-power-loss: deps-guest build ## Cut the power of a guest that pulls images, and compare what is left (ROUNDS: how often; GUESTS; FILESYSTEM: ext4 or xfs)
+	@$(CARGO) build --release --locked --quiet -p corten-e2e
+	@$(SUDO) env BIN=$(TARGET)/release scripts/power-loss --rounds $(or $(ROUNDS),20) --guests $(or $(GUESTS),1) \
+		--filesystem $(or $(FILESYSTEM),ext4)
 
 fuzz: ## Fuzz what reads the wire and images, a minute each (SECONDS_EACH: how long; needs cargo-fuzz and root)
 	for target in spdy websocket layer manifest reference; do \
