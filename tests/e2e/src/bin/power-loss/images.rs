@@ -88,7 +88,7 @@ pub async fn publish(registry: &Registry) -> io::Result<Images> {
     let many = files(Layer::new(), "many", 450, 700, &mut chance).finish();
     let large = files(Layer::new(), "large", 3, 1_200_000, &mut chance).finish();
     let changes = files(Layer::new(), "base", 12, 9_000, &mut chance);
-    let changes = changes.file("base/0/.wh.file1", 0o644, b"").dir("special", 0o755);
+    let changes = changes.file("base/0/.wh.file20", 0o644, b"").dir("special", 0o755);
     let changes = changes.file("special/.wh..wh..opq", 0o644, b"").file("special/new", 0o600, b"new\n").finish();
     let mut images = Images { all: Vec::new(), layers: BTreeMap::new() };
     for (name, compression, layers) in [

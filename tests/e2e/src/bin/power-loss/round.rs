@@ -325,7 +325,7 @@ impl Lane {
             self.mend(guest)?;
         }
         self.enter(guest, Phase::Verify);
-        let listed = listed(&guest.run("corten images --output json")?)?;
+        let listed = listed(&self.list(guest)?)?;
         for (number, image) in self.images.all.iter().enumerate() {
             let id = listed.get(&name(&image.name));
             if id.is_some_and(|id| *id != image.id) {
@@ -351,6 +351,18 @@ impl Lane {
         self.verified = true;
         self.leave();
         Ok(listed.len())
+    }
+
+    fn list(&self, guest: &mut Guest) -> Result<String, Stop> {
+        loop {
+            guest.begin("corten images --output json")?;
+            let answer = guest.wait()?;
+            match answer.status {
+                0 => return Ok(answer.output),
+                _ if too_slow(&answer) => {}
+                status => return Err(Stop::Fault(format!("corten images: status {status}: {}", answer.output))),
+            }
+        }
     }
 
     fn pull(&mut self, guest: &mut Guest, images: &[usize]) -> Result<(), Stop> {
@@ -408,6 +420,12 @@ impl Lane {
     fn wait(&mut self, guest: &mut Guest) -> Result<(), Stop> {
         while !self.running.is_empty() {
             let answer = guest.wait()?;
+            if too_slow(&answer) {
+                if let Some(operation) = self.running.remove(&answer.number) {
+                    self.begin(guest, operation)?;
+                }
+                continue;
+            }
             self.hear(&answer)?;
         }
         self.leave();
@@ -431,6 +449,11 @@ impl Lane {
 
 fn name(image: &str) -> String {
     format!("{REGISTRY}/{image}")
+}
+
+/// Whether the command gave up before it asked for anything: on a busy machine the guest may stand still for seconds.
+fn too_slow(answer: &Answer) -> bool {
+    answer.status != 0 && answer.output.contains("connect to /run/corten.sock: ")
 }
 
 /// Tags with the ids of their images.
