@@ -215,6 +215,8 @@ impl Lane {
                 return Err(Stop::Fault("not all images are listed that were pulled".into()));
             }
             lane.remove(&mut guest, &lane.with(Known::Present))?;
+            // What is removed is gone at once, and deleted by and by.
+            guest.run("until [ -z \"$(ls /disk/corten/images/t)\" ]; do sleep 0.1; done")?;
             lane.verify(&mut guest)?;
             lane.disk.power_off();
             guest.kill();
