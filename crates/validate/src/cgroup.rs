@@ -1,6 +1,6 @@
 //! Cgroups for pods, which the kubelet would have named.
 
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
 use corten_cri::v1::{CgroupDriver, RuntimeConfigRequest, StatusRequest};
 
@@ -16,6 +16,19 @@ pub(crate) async fn parent(ctx: &Ctx, pod: &str) -> String {
         // A dash makes a slice of what is before it, and this one is to be no deeper than that.
         CgroupDriver::Systemd => format!("{}-{}.slice", directory(ctx).replace('-', ""), pod.replace('-', "")),
     }
+}
+
+/// Whether the cgroup of a pod has been made where only another cgroup driver would make it: a name that means a slice below a slice,
+/// at the top.
+pub(crate) fn is_misplaced(parent: &str) -> bool {
+    let is_slice = parent.ends_with(".slice");
+    is_slice && hierarchies().any(|hierarchy| hierarchy.join(parent).is_dir())
+}
+
+/// The directories of the hierarchies, and the one above them, which is the only one in version 2.
+fn hierarchies() -> impl Iterator<Item = PathBuf> {
+    let below = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
+    below.chain([PathBuf::from(ROOT)])
 }
 
 fn directory(ctx: &Ctx) -> String {
@@ -39,8 +52,7 @@ async fn driver(ctx: &Ctx) -> CgroupDriver {
 
 /// Removes the run's directories that a runtime has left: it takes them for the kubelet's.
 pub(crate) fn remove(ctx: &Ctx) {
-    let hierarchies = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
-    for hierarchy in hierarchies.chain([Path::new(ROOT).to_owned()]) {
+    for hierarchy in hierarchies() {
         let directory = hierarchy.join(directory(ctx));
         let below = fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
         // What is in use stays, and what is not there need not be removed.

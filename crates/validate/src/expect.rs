@@ -113,6 +113,17 @@ fn differences(path: &str, expected: &Value, seen: &Value, found: &mut Vec<Diffe
     }
 }
 
+/// That a feature is there if the runtime says so, and only then.
+///
+/// # Errors
+/// [`Stop::Failed`] if the two differ, [`Stop::NotSupported`] if it is not there.
+pub fn as_said(feature: &str, said: bool, seen: bool) -> Checked {
+    if !said && !seen {
+        return Err(Stop::NotSupported(format!("{feature} is false")));
+    }
+    holds(feature, said == seen, format!("{seen}, as what was tried has shown"), said)
+}
+
 /// A value cut to what a report can show.
 pub fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {

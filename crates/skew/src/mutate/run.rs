@@ -37,7 +37,7 @@ pub struct Options {
     pub endpoint: String,
     /// A part of the names of the mutations to run; all if it is empty.
     pub only: String,
-    /// Every so many mutations, one is run; 1 for all.
+    /// Of every so many mutations that there are, one is run; 1 for all.
     pub every: usize,
     /// How many of them are left out at the beginning: with `every`, to share them among several runtimes.
     pub from: usize,
@@ -91,9 +91,13 @@ pub async fn run(options: &Options, mut each: impl FnMut(&Finished)) -> Result<R
         None => false,
     };
     let mut users = users(&baseline);
-    let mutations = catalog(has).into_iter().filter(|mutation| mutation.name.contains(&options.only));
+    let places = places();
+    let is_ours = |mutation: &Mutation| {
+        let past = places.get(&mutation.name).and_then(|place| place.checked_sub(options.from));
+        mutation.name.contains(&options.only) && past.is_some_and(|past| past.is_multiple_of(options.every.max(1)))
+    };
     let mut report = Report::default();
-    for mutation in mutations.skip(options.from).step_by(options.every.max(1)) {
+    for mutation in catalog(has).into_iter().filter(is_ours) {
         let users = users.entry(mutation.rpc.clone()).or_default();
         let end = suite.end(&mutation, users).await?;
         if let End::Caught(by) = &end {
@@ -104,6 +108,13 @@ pub async fn run(options: &Options, mut each: impl FnMut(&Finished)) -> Result<R
         report.finished.push(finished);
     }
     Ok(report)
+}
+
+/// Where mutations are in the list of all that there are: not in the list of one run, as what answers have differs from run to run, and
+/// runs that share the work would leave some out and do others twice.
+fn places() -> BTreeMap<String, usize> {
+    let all = catalog(|_, _, _| true).into_iter().enumerate();
+    all.map(|(place, mutation)| (mutation.name, place)).collect()
 }
 
 /// Puts the check that has noticed a fault of an RPC first: it is likely to notice the next.

@@ -5,6 +5,7 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use crate::{
+    cgroup,
     check::checks,
     context::Ctx,
     expect::{equal, holds, present},
@@ -34,7 +35,7 @@ checks! {
         "StatusResponse.features: what the runtime supports whatever the handler",
         ["StatusResponse.features"], tells_the_features;
     "runtime-config/names-the-cgroup-driver",
-        "RuntimeConfig: the cgroup driver the runtime uses, for the kubelet to use the same",
+        "RuntimeConfig: the cgroup driver the runtime uses, for the kubelet to use the same, and name cgroups as it wants",
         ["RuntimeService/RuntimeConfig"], names_the_cgroup_driver;
 }
 
@@ -150,5 +151,10 @@ async fn names_the_cgroup_driver(ctx: Ctx) -> Checked {
     let config = ctx.runtime_config(RuntimeConfigRequest {}).await?;
     let linux = present("RuntimeConfigResponse.linux", config.linux)?;
     let driver = CgroupDriver::try_from(linux.cgroup_driver);
-    holds("LinuxRuntimeConfiguration.cgroup_driver", driver.is_ok(), "SYSTEMD or CGROUPFS", linux)
+    holds("LinuxRuntimeConfiguration.cgroup_driver", driver.is_ok(), "SYSTEMD or CGROUPFS", linux)?;
+    // The kubelet names the cgroups of pods as that driver wants it.
+    let pod = ctx.run_pod(ctx.with_cgroup(ctx.pod("pod")?).await).await?;
+    ctx.start_sleeper(&pod).await?;
+    let parent = pod.config.linux.unwrap_or_default().cgroup_parent;
+    holds("the cgroup of a pod", !cgroup::is_misplaced(&parent), format!("{parent} below its slice"), driver)
 }

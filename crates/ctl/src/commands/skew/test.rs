@@ -41,10 +41,10 @@ pub async fn run(endpoint: &str, args: Test) -> Result<ExitCode, Error> {
     let interrupt = Interrupt::listen()?;
     // Who does not read the results any more does not want us to go on.
     let mut lost = None;
-    let each = |tried: &Tried| {
-        if args.output == Report::Text && lost.is_none() {
-            lost = output::line(&tried.line()).err();
-        }
+    let each = |tried: &Tried| match args.output {
+        Report::Text if lost.is_none() => lost = output::line(&tried.line()).err(),
+        Report::Text => {}
+        Report::Json => output::note(&tried.line()),
     };
     let matrix = matrix::run(&options, &cells, each, interrupt.wanted()).await.map_err(refused)?;
     if let Some(path) = &args.junit {

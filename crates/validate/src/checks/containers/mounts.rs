@@ -7,7 +7,7 @@ use corten_cri::v1::*;
 use crate::{
     check::checks,
     context::Ctx,
-    expect::{equal, holds},
+    expect::{as_said, equal, holds},
     make::Pod,
     verdict::{Checked, Stop},
 };
@@ -136,14 +136,6 @@ async fn propagation(ctx: Ctx) -> Checked {
         equal(format!("the propagation of {inside}"), kinds, expected.to_vec())?;
     }
     Ok(())
-}
-
-/// That a feature is there if the runtime says so, and only then.
-fn as_said(feature: &str, said: bool, seen: bool) -> Checked {
-    if !said && !seen {
-        return Err(Stop::NotSupported(format!("{feature} is false")));
-    }
-    holds(feature, said == seen, format!("{seen}, as what was tried has shown"), said)
 }
 
 /// The lines of `mountinfo` for a path and what is mounted below it, with the options of each mount.

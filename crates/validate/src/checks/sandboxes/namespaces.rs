@@ -7,7 +7,7 @@ use corten_cri::v1::*;
 use crate::{
     check::checks,
     context::Ctx,
-    expect::{equal, holds, present},
+    expect::{as_said, equal, holds, present},
     make::{Pod, as_in, namespace_options, security},
     verdict::{Checked, Stop},
 };
@@ -21,7 +21,7 @@ checks! {
     "namespaces/network", "NamespaceMode of network: the sandbox's own, or the node's", [], network;
     "namespaces/ipc", "NamespaceMode of ipc: the sandbox's own, or the node's", [], ipc;
     "namespaces/user",
-        "NamespaceOption.userns_options: the containers' ids are mapped to ids of the node",
+        "NamespaceOption.userns_options: the containers' ids are mapped to ids of the node, if the handler's features say so",
         ["NamespaceOption.userns_options", "RuntimeHandlerFeatures.user_namespaces"], user;
     "namespaces/user-with-the-nodes-network",
         "RuntimeFeatures.user_namespaces_host_network: a pod has a user namespace and the node's network if and only if it is set",
@@ -128,14 +128,31 @@ fn users() -> UserNamespace {
     UserNamespace { mode: NamespaceMode::Pod.into(), uids: vec![mapping], gids: vec![mapping] }
 }
 
-/// A container of a pod with a user namespace and the node's network; none if the runtime refuses that.
-async fn mapped(ctx: &Ctx) -> Checked<Option<String>> {
-    let mut config = ctx.pod("pod")?;
+/// A container of a pod with a user namespace; none if the runtime refuses that, or does not do it.
+async fn mapped(ctx: &Ctx, mut config: PodSandboxConfig, mounts: Vec<Mount>) -> Checked<Option<String>> {
     namespace_options(&mut config).userns_options = Some(users());
     let Ok(id) = ctx.try_run(&config).await else { return Ok(None) };
     let pod = Pod { id, config };
-    let Ok(id) = ctx.try_create(&pod, &as_in(&pod, ctx.container("c", &["sleep"]))).await else { return Ok(None) };
-    Ok(ctx.start_id(&id).await.is_ok().then_some(id))
+    let container = ContainerConfig { mounts, ..ctx.container("c", &["sleep"]) };
+    let Ok(id) = ctx.try_create(&pod, &as_in(&pod, container)).await else { return Ok(None) };
+    if ctx.start_id(&id).await.is_err() {
+        return Ok(None);
+    }
+    let mapping = ctx.said(&id, &["cat", "/proc/self/uid_map"]).await?;
+    Ok(mapping.split_whitespace().eq(["0", "3000000", "65536"]).then_some(id))
+}
+
+/// Whether a pod can have a user namespace, and a volume whose owners are mapped: the feature stands for both.
+async fn maps_volumes(ctx: &Ctx) -> Checked<bool> {
+    let volume = Mount {
+        host_path: ctx.directory()?.display().to_string(),
+        container_path: "/mnt".to_owned(),
+        uid_mappings: users().uids,
+        gid_mappings: users().gids,
+        ..Default::default()
+    };
+    let Some(id) = mapped(ctx, ctx.networked_pod("pod")?, vec![volume]).await? else { return Ok(false) };
+    Ok(ctx.said(&id, &["stat", "/mnt"]).await?.trim_end().ends_with(" 0 0"))
 }
 
 async fn user_with_network(ctx: Ctx) -> Checked {
@@ -143,22 +160,17 @@ async fn user_with_network(ctx: Ctx) -> Checked {
     let features = ctx.status(StatusRequest { verbose: false }).await?.features;
     let said = features.is_some_and(|features| features.user_namespaces_host_network);
     let mut seen = false;
-    if let Some(id) = mapped(&ctx).await? {
-        let mapping = ctx.said(&id, &["cat", "/proc/self/uid_map"]).await?;
-        let is_mapped = mapping.split_whitespace().eq(["0", "3000000", "65536"]);
-        seen = is_mapped && of(&ctx, &id).await?.get("net") == Some(&of_the_node("net")?);
+    if let Some(id) = mapped(&ctx, ctx.pod("pod")?, Vec::new()).await? {
+        seen = of(&ctx, &id).await?.get("net") == Some(&of_the_node("net")?);
     }
-    if !said && !seen {
-        return Err(Stop::NotSupported(format!("{feature} is false")));
-    }
-    equal(format!("{feature}, and whether it works"), said, seen)
+    as_said(feature, said, seen)
 }
 
 async fn user(ctx: Ctx) -> Checked {
-    let handlers = &ctx.runtime_status().runtime_handlers;
+    let handlers = ctx.status(StatusRequest { verbose: false }).await?.runtime_handlers;
     let handler = handlers.iter().find(|handler| handler.name == ctx.handler());
-    if !handler.is_some_and(|handler| handler.features.is_some_and(|features| features.user_namespaces)) {
-        return Err(Stop::NotSupported("the handler's features have no user_namespaces".to_owned()));
+    if !handler.and_then(|handler| handler.features).is_some_and(|features| features.user_namespaces) {
+        return as_said("RuntimeHandlerFeatures.user_namespaces", false, maps_volumes(&ctx).await?);
     }
     let users = users();
     let mut config = ctx.networked_pod("pod")?;

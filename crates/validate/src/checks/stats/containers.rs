@@ -172,6 +172,7 @@ async fn swap(ctx: Ctx) -> Checked {
     swapped("ContainerStats", limited.swap, &window)?;
     // The swap limit less what is used; where the cgroup's limit is on both together some tell that.
     let available = present("ContainerStats.swap", limited.swap)?.swap_available_bytes;
+    present("SwapUsage.swap_available_bytes of a container with a limit", available)?;
     at_most("SwapUsage.swap_available_bytes of a container with a limit", available, 2 * LIMIT.cast_unsigned())
 }
 

@@ -121,13 +121,9 @@ async fn streamed(ctx: Ctx) -> Checked {
     };
     plausible(streamed, &window)?;
     let names = |metrics: &PodSandboxMetrics| {
-        let inner = metrics.container_metrics.iter().flat_map(|one| &one.metrics);
-        metrics
-            .metrics
-            .iter()
-            .chain(inner)
-            .map(|one| (one.name.clone(), one.metric_type, one.label_values.len()))
-            .collect::<BTreeSet<_>>()
+        let inner = metrics.container_metrics.iter().flat_map(|one| &one.metrics).map(|metric| ("container", metric));
+        let all = metrics.metrics.iter().map(|metric| ("sandbox", metric)).chain(inner);
+        all.map(|(of, one)| (of, one.name.clone(), one.metric_type, one.label_values.len())).collect::<BTreeSet<_>>()
     };
     equal("the metrics in StreamPodSandboxMetrics", names(streamed), names(&listed))?;
     let ids: Vec<&str> = streamed.container_metrics.iter().map(|one| one.container_id.as_str()).collect();

@@ -1,6 +1,9 @@
 //! Statistics of sandboxes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use corten_cri::v1::*;
 use tonic::Code;
@@ -75,11 +78,7 @@ async fn sandbox(ctx: Ctx) -> Checked {
     let id = ctx.start(&pod, &container).await?;
     ctx.logged(&pod, &container, "ready").await?;
     measured(&ctx, &id).await?;
-    let window = recent();
-    let stats = ctx.pod_sandbox_stats(PodSandboxStatsRequest { pod_sandbox_id: pod.id.clone() }).await?.stats;
-    let stats = present("PodSandboxStatsResponse.stats", stats)?;
-    let window = window.close();
-    let linux = complete(&ctx, &stats, &pod, &window).await?;
+    let (linux, window) = measured_twice(&ctx, &pod).await?;
 
     let network = present("LinuxPodSandboxStats.network", linux.network)?;
     window.holds("NetworkUsage.timestamp", network.timestamp)?;
@@ -110,6 +109,22 @@ async fn sandbox(ctx: Ctx) -> Checked {
     memory_in_full("ContainerStats in LinuxPodSandboxStats.containers", inner.memory, 6 << 20)?;
     let whole = linux.memory.unwrap_or_default().usage_bytes.unwrap_or_default().value;
     holds("memory of the sandbox", whole == 0 || whole >= used, "not below its container's", (whole, used))
+}
+
+/// Statistics of a sandbox, with the rate of processor time if there is one soon: for that some have to have measured before.
+async fn measured_twice(ctx: &Ctx, pod: &Pod) -> Checked<(LinuxPodSandboxStats, Closed)> {
+    let begun = Instant::now();
+    loop {
+        let window = recent();
+        let stats = ctx.pod_sandbox_stats(PodSandboxStatsRequest { pod_sandbox_id: pod.id.clone() }).await?.stats;
+        let window = window.close();
+        let linux = complete(ctx, &present("PodSandboxStatsResponse.stats", stats)?, pod, &window).await?;
+        let has_rate = linux.cpu.is_some_and(|cpu| cpu.usage_nano_cores.is_some());
+        if has_rate || begun.elapsed() > Duration::from_secs(1) {
+            return Ok((linux, window));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn unknown(ctx: Ctx) -> Checked {
@@ -168,8 +183,9 @@ async fn streamed(ctx: Ctx) -> Checked {
         let count = stats.len();
         let whose = |one: PodSandboxStats| {
             let linux = one.linux.unwrap_or_default();
-            let containers: BTreeSet<_> =
+            let mut containers: Vec<_> =
                 linux.containers.into_iter().map(|one| format!("{:?}", one.attributes)).collect();
+            containers.sort();
             format!("{:?} {} {} {containers:?}", one.attributes, linux.cpu.is_some(), linux.memory.is_some())
         };
         (count, stats.into_iter().map(whose).collect::<BTreeSet<_>>())

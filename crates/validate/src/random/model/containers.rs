@@ -156,7 +156,7 @@ impl Model {
             self.see_container(call, place, State::Gone, answer)?;
             return not_found(call, answer);
         };
-        let Some(state) = content::state(status.state()) else {
+        let Some(state) = content::state(status.state) else {
             return Err(breach(call, "a container has no state", "a state", seen(answer)));
         };
         self.see_container(call, place, state, answer)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -9,12 +10,12 @@ use corten_cri::v1::{
     Container, ContainerState, ContainerStatus, Image, PodSandbox, PodSandboxState, PodSandboxStatus,
 };
 
-use super::{Call, Reply, State, Verdict, World, breach};
+use super::{Call, PodState, Reply, State, Verdict, World, breach};
 use crate::random::call::By;
 
-/// The model's state for the CRI's.
-pub fn state(state: ContainerState) -> Option<State> {
-    match state {
+/// The model's state for the CRI's; none for what is unknown, or no value of the enum.
+pub fn state(state: i32) -> Option<State> {
+    match ContainerState::try_from(state).ok()? {
         ContainerState::ContainerCreated => Some(State::Created),
         ContainerState::ContainerRunning => Some(State::Running),
         ContainerState::ContainerExited => Some(State::Exited),
@@ -22,18 +23,28 @@ pub fn state(state: ContainerState) -> Option<State> {
     }
 }
 
+/// The model's state of a pod for the CRI's; none for what is no value of the enum.
+pub fn pod_state(state: i32) -> Option<PodState> {
+    Some(match PodSandboxState::try_from(state).ok()? {
+        PodSandboxState::SandboxReady => PodState::Ready,
+        PodSandboxState::SandboxNotready => PodState::NotReady,
+    })
+}
+
 /// A reply in a few words.
 pub fn summary(reply: &Reply) -> String {
     match reply {
         Reply::Done => "success".to_owned(),
         Reply::Id(id) => short(id).to_owned(),
-        Reply::Pod(status) => pod_state(status.state()).to_owned(),
+        Reply::Pod(status) => named(pod_state(status.state)),
         Reply::Pods(rows) => {
-            let rows = rows.iter().map(|row| format!("{} {}", short(&row.id), pod_state(row.state())));
+            let rows = rows.iter().map(|row| format!("{} {}", short(&row.id), named(pod_state(row.state))));
             listed(rows)
         }
-        Reply::Container(status) => format!("{:?}, exit code {}", status.state(), status.exit_code),
-        Reply::Containers(rows) => listed(rows.iter().map(|row| format!("{} {:?}", short(&row.id), row.state()))),
+        Reply::Container(status) => format!("{}, exit code {}", named(state(status.state)), status.exit_code),
+        Reply::Containers(rows) => {
+            listed(rows.iter().map(|row| format!("{} {}", short(&row.id), named(state(row.state)))))
+        }
         Reply::Output { stdout, code } => format!("{:?}, exit code {code}", String::from_utf8_lossy(stdout)),
         Reply::Url(_) => "a URL".to_owned(),
         Reply::Stats(ids) | Reply::PodStats(ids) => listed(ids.iter().map(|id| short(id).to_owned())),
@@ -51,18 +62,15 @@ fn listed(rows: impl Iterator<Item = String>) -> String {
     format!("[{}]", rows.join(", "))
 }
 
-fn pod_state(state: PodSandboxState) -> &'static str {
-    match state {
-        PodSandboxState::SandboxReady => "ready",
-        PodSandboxState::SandboxNotready => "not ready",
-    }
+fn named(state: Option<impl Debug>) -> String {
+    state.map_or_else(|| "unknown".to_owned(), |state| format!("{state:?}"))
 }
 
 fn short(id: &str) -> &str {
     id.get(..20).unwrap_or(id)
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(call: &Call, about: &'static str, seen: &T, expected: &T) -> Verdict {
+fn equal<T: PartialEq + Debug>(call: &Call, about: &'static str, seen: &T, expected: &T) -> Verdict {
     if seen == expected { Ok(()) } else { Err(breach(call, about, format!("{expected:?}"), format!("{seen:?}"))) }
 }
 
@@ -80,7 +88,7 @@ pub fn pod(world: &World, call: &Call, place: usize, id: Option<&str>, status: &
     own(call, world, place, &status.labels, &status.annotations)?;
     positive(call, status.created_at)?;
     let has_address = status.network.as_ref().is_some_and(|network| !network.ip.is_empty());
-    if place != 1 && status.state() == PodSandboxState::SandboxReady && !has_address {
+    if place != 1 && pod_state(status.state) == Some(PodState::Ready) && !has_address {
         return Err(breach(call, "the address is missing", "the address of a ready pod", "none"));
     }
     Ok(())
@@ -133,9 +141,10 @@ pub fn container(world: &World, call: &Call, place: usize, id: Option<&str>, sta
     }
     equal(call, "the log's path is wrong", &status.log_path, &world.log(place).display().to_string())?;
     let (created, started, finished) = (status.created_at, status.started_at, status.finished_at);
-    let fits = match status.state() {
-        ContainerState::ContainerCreated => started == 0 && finished == 0,
-        ContainerState::ContainerRunning => started >= created && finished == 0,
+    let state = state(status.state);
+    let fits = match state {
+        Some(State::Created) => started == 0 && finished == 0,
+        Some(State::Running) => started >= created && finished == 0,
         // It may have ended without having been started.
         _ => finished >= started && (started == 0 || started >= created),
     };
@@ -143,7 +152,7 @@ pub fn container(world: &World, call: &Call, place: usize, id: Option<&str>, sta
         return Ok(());
     }
     let seen = format!("created {created}, started {started}, finished {finished}");
-    Err(breach(call, "the times are wrong", format!("those of one that is {:?}", status.state()), seen))
+    Err(breach(call, "the times are wrong", format!("those of one that is {}", named(state)), seen))
 }
 
 /// Whether an image is the one at a place.
@@ -160,4 +169,18 @@ pub fn image(world: &World, call: &Call, image: usize, by: By, found: &Image) ->
         return Err(breach(call, "the tag is missing", world.image_reference(image), format!("{:?}", found.repo_tags)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_nobody_knows_is_none() {
+        assert_eq!(
+            (0..5).map(state).collect::<Vec<_>>(),
+            [Some(State::Created), Some(State::Running), Some(State::Exited), None, None]
+        );
+        assert_eq!((0..3).map(pod_state).collect::<Vec<_>>(), [Some(PodState::Ready), Some(PodState::NotReady), None]);
+    }
 }

@@ -1,6 +1,5 @@
 //! Lists.
 
-use corten_cri::v1::PodSandboxState;
 use tonic::Code;
 
 use super::{
@@ -38,8 +37,9 @@ impl Model {
                 self.narrow_pod(call, place, left, answer)?;
                 continue;
             };
-            let ready = row.state() == PodSandboxState::SandboxReady;
-            let state = if ready { PodState::Ready } else { PodState::NotReady };
+            let Some(state) = content::pod_state(row.state) else {
+                return Err(breach(call, "a pod has no state", "a state", seen(answer)));
+            };
             self.see_pod(call, place, state, answer)?;
             if !self.selects_pod(filter, place, state) {
                 return Err(breach(
@@ -108,7 +108,7 @@ impl Model {
                 self.unlisted(call, filter, place, answer)?;
                 continue;
             };
-            let Some(state) = content::state(row.state()) else {
+            let Some(state) = content::state(row.state) else {
                 return Err(breach(call, "a container has no state", "a state", seen(answer)));
             };
             self.see_container(call, place, state, answer)?;

@@ -1,6 +1,5 @@
 //! Pods.
 
-use corten_cri::v1::PodSandboxState;
 use tonic::Code;
 
 use super::{
@@ -94,7 +93,9 @@ impl Model {
             self.see_pod(call, place, PodState::Gone, answer)?;
             return not_found(call, answer);
         };
-        let state = if status.state() == PodSandboxState::SandboxReady { PodState::Ready } else { PodState::NotReady };
+        let Some(state) = content::pod_state(status.state) else {
+            return Err(breach(call, "a pod has no state", "a state", seen(answer)));
+        };
         self.see_pod(call, place, state, answer)?;
         content::pod(world, call, place, self.ids.pods[place].as_deref(), status)
     }
