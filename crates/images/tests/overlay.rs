@@ -270,11 +270,11 @@ async fn no_user_of_the_node_reaches_what_images_hold() {
 async fn layers_and_nothing_else_are_spread_over_the_file_system() {
     let root = tempfile::tempdir().unwrap();
     let _store = store(&root.path().join("images")).await;
-    let plain = std::fs::File::open(root.path()).unwrap();
+    let plain = File::open(root.path()).unwrap();
     let flags = rustix::fs::ioctl_getflags(&plain);
     let can = flags.is_ok_and(|flags| rustix::fs::ioctl_setflags(&plain, flags | IFlags::TOPDIR).is_ok());
     for (name, spread) in [("l", can), ("s", false), ("t", false)] {
-        let directory = std::fs::File::open(root.path().join("images").join(name)).unwrap();
+        let directory = File::open(root.path().join("images").join(name)).unwrap();
         let flags = rustix::fs::ioctl_getflags(&directory);
         assert_eq!(flags.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)), spread, "{name}");
     }

@@ -7,6 +7,7 @@ mod pins;
 mod progress;
 mod pull;
 mod save;
+mod source;
 mod state;
 mod sync;
 

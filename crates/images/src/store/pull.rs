@@ -8,6 +8,7 @@ use tokio::{io::AsyncRead, sync::mpsc::Sender, task::JoinSet};
 use super::{
     Inner, State,
     progress::{Phase, Progress, Unpacking},
+    source::{Source, Stream},
 };
 use crate::{
     Auth, Error, Fault, Image,
@@ -21,19 +22,13 @@ use crate::{
     layer::{Blob, LayerError, Target, Unpacked, unpack_blob},
     manifest::{self, Content, Manifest},
     reference::{Reference, Version},
-    registry::{Download, Fetched, Session},
+    registry::{Fetched, Session},
 };
 
 /// Chunks in flight between the network and the disk, each up to 128 KiB.
 const CHUNKS: usize = 8;
 /// An index may lead to another index, but not forever.
 const INDEX_DEPTH: usize = 3;
-
-/// Where an image's content comes from.
-pub(super) enum Source {
-    Registry(Session),
-    Archive(Layout),
-}
 
 /// One image, as its manifest describes it.
 struct Plan {
@@ -86,7 +81,7 @@ impl Inner {
         let session = Session::open(&self.config, reference.clone(), auth).await?;
         let source = Arc::new(Source::Registry(session));
         let name = reference.to_string();
-        let top = source.manifest(reference.version(), &self, &name).await?;
+        let top = source.manifest(reference.version(), &self.config.limits, &name).await?;
         let digest = top.digest;
         let image = self.clone().import(source, top, &name, Some(&reference), progress).await;
         if image.as_ref().is_err_and(|error| error.fault() != Fault::Unavailable) {
@@ -105,7 +100,7 @@ impl Inner {
         let mut images = Vec::new();
         for (digest, name) in entries {
             let shown = name.as_ref().map_or_else(|| digest.to_string(), Reference::to_string);
-            let top = source.manifest(&Version::Digest(digest), &self, &shown).await?;
+            let top = source.manifest(&Version::Digest(digest), &self.config.limits, &shown).await?;
             let image = self.clone().import(source.clone(), top, &shown, name.as_ref(), &Progress::default()).await;
             if image.is_err() {
                 self.clone().collect().await?;
@@ -169,7 +164,7 @@ impl Inner {
             let bad = |why: String| Error::Image { reference: shown.to_owned(), why: format!("{digest}: {why}") };
             match Manifest::parse(&fetched.bytes, fetched.content_type.as_deref(), limits).map_err(bad)? {
                 Manifest::Index(image) => {
-                    fetched = source.manifest(&Version::Digest(image.digest), self, shown).await?;
+                    fetched = source.manifest(&Version::Digest(image.digest), limits, shown).await?;
                     if fetched.bytes.len() as u64 != image.size {
                         let got = fetched.bytes.len();
                         return Err(bad(format!("{} has {got} bytes, want {}", image.digest, image.size)));
@@ -363,62 +358,5 @@ impl Plan {
         let mut record = ImageRecord::new(self.config.clone(), self.size, layers, covered);
         record.annotations.clone_from(&self.annotations);
         record
-    }
-}
-
-/// A blob's bytes, wherever they come from.
-enum Stream {
-    Http(Download),
-    File(crate::archive::BlobFile),
-}
-
-impl Stream {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        match self {
-            Self::Http(download) => download.chunk().await,
-            Self::File(file) => file.chunk().await,
-        }
-    }
-}
-
-impl Source {
-    async fn manifest(&self, version: &Version, inner: &Inner, shown: &str) -> Result<Fetched, Error> {
-        match (self, version) {
-            (Self::Registry(session), version) => session.manifest(version, &inner.config.limits).await,
-            (Self::Archive(layout), Version::Digest(digest)) => {
-                layout.manifest(*digest, inner.config.limits.manifest_bytes).await
-            }
-            (Self::Archive(_), Version::Tag(_)) => Err(Error::NotFound { reference: shown.to_owned() }),
-        }
-    }
-
-    async fn blob(&self, content: &Content, limit: u64, shown: &str) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::Registry(session) => session.blob(content, limit).await,
-            Self::Archive(layout) => layout.blob(content, limit, shown).await,
-        }
-    }
-
-    /// The registry it comes from, if any.
-    fn registry(&self) -> &str {
-        match self {
-            Self::Registry(session) => session.registry(),
-            Self::Archive(_) => "",
-        }
-    }
-
-    /// How many places a blob can be read from.
-    fn count(&self) -> usize {
-        match self {
-            Self::Registry(session) => session.sources(),
-            Self::Archive(_) => 1,
-        }
-    }
-
-    async fn open(&self, attempt: usize, content: &Content) -> Result<Stream, Error> {
-        match self {
-            Self::Registry(session) => session.download(attempt, content).map(Stream::Http),
-            Self::Archive(layout) => layout.open(content).await.map(Stream::File),
-        }
     }
 }
