@@ -23,8 +23,6 @@ use crate::{
 
 /// How much is written at once.
 const BUFFER: usize = 64 << 10;
-/// What gives the attributes of a directory to all that is made in it later.
-const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// What the index has of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +56,6 @@ pub(crate) struct Recorder {
     entries: u64,
     bytes: u64,
     observer: Option<Observer>,
-    /// Whether attributes may come from directories' defaults.
-    inherits: bool,
 }
 
 impl Recorder {
@@ -74,13 +70,7 @@ impl Recorder {
             entries: 0,
             bytes: 0,
             observer: None,
-            inherits: false,
         })
-    }
-
-    /// Takes notice of a directory's attributes before anything is made in it.
-    pub fn notice(&mut self, attributes: &layer::Attributes) {
-        self.inherits |= attributes.xattrs.iter().any(|(name, _)| name == DEFAULT_ACL);
     }
 
     /// A file that is written and has all its attributes.
@@ -220,7 +210,7 @@ impl Recorder {
         let layer::Attributes { mode, uid, gid, times, xattrs } = attributes;
         let mtime = &times.last_modification;
         let kept = mtime.tv_nsec == 0 && i32::try_from(mtime.tv_sec).is_ok_and(|seconds| seconds >= 0);
-        if self.inherits || !xattrs.is_empty() || !kept {
+        if !xattrs.is_empty() || !kept {
             return None;
         }
         let mtime = Time { seconds: mtime.tv_sec, nanoseconds: 0 };

@@ -211,11 +211,12 @@ pub(super) fn apply(fd: impl AsFd, attributes: &Attributes, path: &Path) -> Resu
     let (uid, gid) = owner(attributes);
     rustix::fs::fchown(&fd, Some(uid), Some(gid)).map_err(LayerError::disk("change the owner of", path))?;
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(attributes.mode)).map_err(LayerError::disk("set mode of", path))?;
-    for (name, value) in &attributes.xattrs {
-        let result = rustix::fs::fsetxattr(&fd, name.as_str(), value, XattrFlags::empty());
-        tolerate_xattr(result, name, path)?;
-    }
-    Ok(())
+    attributes.xattrs.iter().try_for_each(|(name, value)| set_xattr(&fd, name, value, path))
+}
+
+/// Sets an extended attribute, where the file system can have it.
+pub(super) fn set_xattr(fd: impl AsFd, name: &str, value: &[u8], path: &Path) -> Result<(), LayerError> {
+    tolerate_xattr(rustix::fs::fsetxattr(&fd, name, value, XattrFlags::empty()), name, path)
 }
 
 /// The same for what cannot be opened: symbolic links, fifos and devices.

@@ -182,6 +182,10 @@ fn device(header: &Header) -> Result<Kind, String> {
     };
     let block = header.entry_type() == EntryType::Block;
     let (major, minor) = (number(header.device_major())?, number(header.device_minor())?);
+    // The kernel would cut them and make another device.
+    if major >= 1 << 12 || minor >= 1 << 20 {
+        return Err(format!("device {major}:{minor} cannot be"));
+    }
     if !block && (major, minor) == (0, 0) {
         return Err("character device 0:0 would be a whiteout".to_owned());
     }

@@ -60,10 +60,12 @@ impl Implied {
     }
 }
 
-/// The times of directories. Filling a directory changes them, so they are set last.
+/// What is set last of directories: their times, which filling them changes, and their default access control lists, which
+/// what is made in them would get.
 #[derive(Default)]
 pub(super) struct DirectoryTimes {
     times: BTreeMap<PathBuf, Timestamps>,
+    default_acls: BTreeMap<PathBuf, Vec<u8>>,
     bytes: u64,
 }
 
@@ -74,10 +76,26 @@ impl DirectoryTimes {
         if self.times.insert(path, times).is_none() {
             self.bytes = self.bytes.saturating_add(bytes);
         }
-        if self.bytes > TIMES_BYTES {
-            return Err(LayerError::Limit { what: "bytes of names of directories", limit: TIMES_BYTES });
+        self.within_limit()
+    }
+
+    /// The last of several counts.
+    pub fn insert_default_acl(&mut self, path: &Path, acl: Vec<u8>) -> Result<(), LayerError> {
+        let bytes = length(path).saturating_add(OVERHEAD).saturating_add(acl.len() as u64);
+        self.default_acls.insert(path.to_owned(), acl);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.within_limit()
+    }
+
+    fn within_limit(&self) -> Result<(), LayerError> {
+        match self.bytes > TIMES_BYTES {
+            true => Err(LayerError::Limit { what: "bytes of names of directories", limit: TIMES_BYTES }),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    pub fn default_acls(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.default_acls.iter().map(|(path, acl)| (path.as_path(), acl.as_slice()))
     }
 
     /// Children before parents.
@@ -115,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_names_of_directories_end_at_a_limit() {
-        let mut held = DirectoryTimes { bytes: TIMES_BYTES - 2 * OVERHEAD - 2, times: BTreeMap::new() };
+        let mut held = DirectoryTimes { bytes: TIMES_BYTES - 2 * OVERHEAD - 2, ..Default::default() };
         held.insert(PathBuf::from("a"), times(0)).unwrap();
         held.insert(PathBuf::from("b"), times(0)).unwrap();
         assert!(held.insert(PathBuf::from("c"), times(0)).unwrap_err().to_string().contains("names of directories"));

@@ -279,3 +279,28 @@ fn a_name_may_be_long_but_not_beyond_the_limit() {
     lab.limits.path_bytes = 500;
     assert!(lab.unpack(&tar()).unwrap_err().to_string().contains("limit of 500 bytes"));
 }
+
+/// The form that the kernel has for an access control list: version, then kind, rights and id of each entry.
+fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let entries = entries.iter().flat_map(|(kind, rights, id)| {
+        [kind.to_le_bytes().as_slice(), &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    });
+    2u32.to_le_bytes().into_iter().chain(entries).collect()
+}
+
+#[test]
+fn a_directorys_default_acl_is_for_what_a_container_makes_and_not_for_what_the_archive_describes() {
+    const DEFAULT: &str = "system.posix_acl_default";
+    let acl = acl(&[(1, 7, !0), (2, 7, 1000), (4, 5, !0), (0x10, 7, !0), (0x20, 0, !0)]);
+    let pax = [("SCHILY.xattr.system.posix_acl_default", acl.as_slice())];
+    let before = Tar::new().file("d/file", b"").directory("d/child/").pax(&pax).directory("d/").bytes();
+    let after = Tar::new().pax(&pax).directory("d/").file("d/file", b"").directory("d/child/").bytes();
+    for tar in [before, after] {
+        let lab = Lab::new();
+        lab.unpack(&tar).unwrap();
+        assert_eq!(lab.xattr("d", DEFAULT).as_ref(), Some(&acl));
+        for name in ["d/file", "d/child"] {
+            assert_eq!((lab.xattr(name, DEFAULT), lab.xattr(name, "system.posix_acl_access")), (None, None), "{name}");
+        }
+    }
+}

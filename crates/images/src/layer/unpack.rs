@@ -13,7 +13,7 @@ use rustix::{
 
 use super::{
     LayerError, Target,
-    directory::{Before, LayerDir, apply, apply_at, child_directory, is_whiteout, mark_opaque, text},
+    directory::{Before, LayerDir, apply, apply_at, child_directory, is_whiteout, mark_opaque, set_xattr, text},
     entry::{Attributes, Described, Kind, Place},
     paths::DirectoryTimes,
 };
@@ -25,6 +25,7 @@ use crate::{
 
 const BUFFER: usize = 256 << 10;
 const BLOCK: u64 = 4096;
+const DEFAULT_ACL: &str = "system.posix_acl_default";
 /// What every container has in /dev in any case.
 const HARMLESS: [(u32, u32); 8] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
 
@@ -93,6 +94,12 @@ impl<'a> Unpacker<'a> {
 
     /// Sets what had to wait for the end.
     pub fn finish(mut self) -> Result<Contents, LayerError> {
+        for (path, acl) in self.directory_times.default_acls() {
+            match self.directory.readable(path) {
+                Err(_) if self.directory.disturbed => {}
+                directory => set_xattr(directory?, DEFAULT_ACL, acl, path)?,
+            }
+        }
         for (path, times) in self.directory_times.iter() {
             let directory = match self.directory.readable(path) {
                 // A later entry may have replaced it.
@@ -128,9 +135,15 @@ impl<'a> Unpacker<'a> {
         self.usage.bytes += bytes.div_ceil(BLOCK) * BLOCK;
     }
 
-    fn root(&mut self, attributes: Attributes) -> Result<(), LayerError> {
+    /// What a directory gives to all that is made in it is for containers: what the archive describes is as it says.
+    fn hold_default_acl(&mut self, attributes: &mut Attributes, path: &Path) -> Result<(), LayerError> {
+        let held = attributes.xattrs.extract_if(.., |(name, _)| name == DEFAULT_ACL).last();
+        held.map_or(Ok(()), |(_, acl)| self.directory_times.insert_default_acl(path, acl))
+    }
+
+    fn root(&mut self, mut attributes: Attributes) -> Result<(), LayerError> {
+        self.hold_default_acl(&mut attributes, Path::new(""))?;
         apply(self.directory.root(), &attributes, Path::new("."))?;
-        self.record.notice(&attributes);
         self.has_root = true;
         self.directory_times.insert(PathBuf::new(), attributes.times)
     }
@@ -159,9 +172,10 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn make_directory(&mut self, place: &Place, attributes: Attributes) -> Result<(), LayerError> {
+    fn make_directory(&mut self, place: &Place, mut attributes: Attributes) -> Result<(), LayerError> {
         let parent = self.directory.parent(&place.parent)?;
         let path = place.path();
+        self.hold_default_acl(&mut attributes, &path)?;
         let before = self.directory.clear(&parent, place, true)?;
         if before != Before::Directory {
             rustix::fs::mkdirat(&*parent, &place.name, Mode::from_raw_mode(0o700))
@@ -170,7 +184,6 @@ impl<'a> Unpacker<'a> {
         }
         let directory = child_directory(&parent, &place.name, &path)?;
         apply(&directory, &attributes, &path)?;
-        self.record.notice(&attributes);
         if before == Before::Whiteout {
             mark_opaque(&directory, &path)?;
         }

@@ -120,6 +120,18 @@ fn only_harmless_devices_are_made_unless_allowed() {
 }
 
 #[test]
+fn a_device_number_that_the_kernel_would_cut_is_refused() {
+    // The kernel takes 12 and 20 bits: the first would be a whiteout, the second /dev/mem.
+    for (major, minor) in [(1 << 12, 0), (1, 1 + (1 << 20))] {
+        let mut lab = Lab::new();
+        lab.limits.allow_device_nodes = true;
+        let said = lab.unpack(&Tar::new().device(EntryType::Char, "dev/x", major, minor).bytes());
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains(&format!("device {major}:{minor} cannot be")), "{said}");
+    }
+}
+
+#[test]
 fn a_layer_ends_at_its_limits() {
     let mut lab = Lab::new();
     lab.limits.layer_entries = 2;
