@@ -12,6 +12,7 @@ use crate::{
     check::{self, Place},
     digest::Digest,
     disk::Workspace,
+    error::Fault,
     layer::{LayerError, Packing, Target, Unpacked, decompress, unpack_blob},
 };
 
@@ -31,7 +32,10 @@ impl Lab {
         let allow_device_nodes = form & 8 != 0;
         let limits = Limits { layer_entries: ENTRIES, layer_bytes: BYTES, allow_device_nodes, ..Limits::default() };
         self.confined(|| {
-            let Ok((directory, unpacked)) = self.unpack(&blob, &limits) else { return };
+            let (directory, unpacked) = match self.unpack(&blob, &limits) {
+                Err(error) => return blamed(&error),
+                Ok(unpacked) => unpacked,
+            };
             assert_eq!(unpacked.diff_id, diff_id(&blob));
             within(directory.path(), &limits);
             as_recorded(directory.path(), &unpacked);
@@ -64,6 +68,12 @@ fn packed(directory: &Path, unpacked: &Unpacked) -> Vec<u8> {
     let mut archive = Vec::new();
     packing.write(&mut archive).unwrap();
     archive
+}
+
+/// A disk that works is not what is wrong, but for attributes: whether it could keep them only it knows.
+fn blamed(error: &LayerError) {
+    let attribute = matches!(error, LayerError::Disk { operation: "set an extended attribute of", .. });
+    assert!(attribute || error.fault() == Fault::Outside, "{error}");
 }
 
 /// A change of a header would seldom come with the checksum that it needs.
