@@ -121,7 +121,7 @@ impl Packing {
     }
 
     /// Compresses a layer.
-    pub fn pack(self, archive: &[u8]) -> std::io::Result<Vec<u8>> {
+    pub fn pack(self, archive: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::new(), Level::new(6));
