@@ -166,15 +166,15 @@ fn looks_like_domain(first: &str) -> bool {
 
 fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) if is_ipv6(address) => (None, port.strip_prefix(':')),
+        Some((address, "")) if is_ipv6(address) => (None, None),
+        Some((address, port)) if is_ipv6(address) && port.starts_with(':') => (None, port.strip_prefix(':')),
         Some(_) => return false,
         None => match domain.split_once(':') {
             Some((host, port)) => (Some(host), Some(port)),
             None => (Some(domain), None),
         },
     };
-    let well_ended = !domain.contains(']') || domain.ends_with(']') || port.is_some();
-    well_ended && host.is_none_or(is_host) && port.is_none_or(is_port)
+    host.is_none_or(is_host) && port.is_none_or(is_port)
 }
 
 /// Not with an IPv4 address at its end.

@@ -166,3 +166,14 @@ proptest! {
         prop_assert_eq!(reference.version(), &Version::Tag(tag));
     }
 }
+
+#[test]
+fn nothing_but_a_port_follows_an_address() {
+    for good in ["[::1]/a", "[::1]:5000/a"] {
+        good.parse::<Reference>().unwrap();
+    }
+    // The first was found by fuzzing.
+    for bad in ["[::]s::]\u{fffd}s]/aa", "[::1]]/a", "[::1]x]/a", "[::1]5000/a", "[::1]:/a", "[::1]:5]/a"] {
+        assert!(bad.parse::<Reference>().is_err(), "{bad}");
+    }
+}
