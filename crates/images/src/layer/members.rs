@@ -42,10 +42,6 @@ struct Before {
     extended: Option<Vec<u8>>,
 }
 
-fn broken(why: impl Into<String>) -> LayerError {
-    LayerError::Format { why: why.into() }
-}
-
 impl<R: Read> Members<R> {
     pub fn new(archive: R) -> Self {
         Self { archive, current: Piece::Stored(0), pieces: Vec::new().into_iter(), stored: 0, padding: 0 }
@@ -69,13 +65,13 @@ impl<R: Read> Members<R> {
                 _ => return self.member(header, before).map(Some),
             };
             if slot.is_some() {
-                return Err(broken("two headers of one kind before an entry"));
+                return Err(LayerError::format("two headers of one kind before an entry"));
             }
             *slot = Some(self.whole(&header)?);
         }
         match before {
             Before { path: None, link: None, extended: None } => Ok(None),
-            _ => Err(broken("it ends after a header that describes what comes next")),
+            _ => Err(LayerError::format("it ends after a header that describes what comes next")),
         }
     }
 
@@ -84,7 +80,7 @@ impl<R: Read> Members<R> {
         let left = self.stored.saturating_add(self.padding);
         let skipped = io::copy(&mut self.archive.by_ref().take(left), &mut io::sink())?;
         (self.stored, self.padding, self.current, self.pieces) = (0, 0, Piece::Stored(0), Vec::new().into_iter());
-        if skipped == left { Ok(()) } else { Err(broken("it ends within an entry")) }
+        if skipped == left { Ok(()) } else { Err(LayerError::format("it ends within an entry")) }
     }
 
     /// The next header block; nothing where the archive ends.
@@ -96,14 +92,14 @@ impl<R: Read> Members<R> {
             return Ok(None);
         }
         if bytes.len() as u64 != BLOCK {
-            return Err(broken("it ends within a header"));
+            return Err(LayerError::format("it ends within a header"));
         }
         header.as_mut_bytes().copy_from_slice(&bytes);
         let told = header.cksum()?;
         // The checksum counts itself as spaces.
         let own = header.as_old().cksum.iter().map(|&byte| u32::from(byte)).sum::<u32>();
         let sum = bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>() - own + 8 * u32::from(b' ');
-        if sum == told { Ok(Some(header)) } else { Err(broken("the checksum of a header is wrong")) }
+        if sum == told { Ok(Some(header)) } else { Err(LayerError::format("the checksum of a header is wrong")) }
     }
 
     /// The content of a header that describes what comes next. Whoever reads the archive bounds what this may take.
@@ -113,7 +109,7 @@ impl<R: Read> Members<R> {
         let wanted = self.stored;
         self.read_to_end(&mut content)?;
         if content.len() as u64 != wanted {
-            return Err(broken("it ends within a header"));
+            return Err(LayerError::format("it ends within a header"));
         }
         self.skip()?;
         Ok(content)
@@ -143,7 +139,8 @@ impl<R: Read> Members<R> {
 
     /// Content of so many bytes comes.
     fn begin(&mut self, stored: u64) -> Result<(), LayerError> {
-        let whole = stored.checked_next_multiple_of(BLOCK).ok_or_else(|| broken("an entry longer than can be"))?;
+        let whole =
+            stored.checked_next_multiple_of(BLOCK).ok_or_else(|| LayerError::format("an entry longer than can be"))?;
         (self.stored, self.padding, self.current) = (stored, whole - stored, Piece::Stored(stored));
         Ok(())
     }

@@ -106,6 +106,10 @@ impl LayerError {
         move |source| Self::Disk { operation, path, source: source.into() }
     }
 
+    fn format(why: impl Into<String>) -> Self {
+        Self::Format { why: why.into() }
+    }
+
     fn entry(entry: &Path, why: impl Into<String>) -> Self {
         Self::Entry { entry: entry.display().to_string(), why: why.into() }
     }

@@ -23,10 +23,6 @@ struct Map {
     stored: u64,
 }
 
-fn broken(why: impl Into<String>) -> LayerError {
-    LayerError::Format { why: why.into() }
-}
-
 impl Map {
     fn add(&mut self, block: &GnuSparseHeader) -> Result<(), LayerError> {
         if block.is_empty() {
@@ -34,10 +30,11 @@ impl Map {
         }
         let (offset, length) = (block.offset()?, block.length()?);
         if length != 0 && !self.stored.is_multiple_of(BLOCK) {
-            return Err(broken("a piece of a sparse file is not whole blocks"));
+            return Err(LayerError::format("a piece of a sparse file is not whole blocks"));
         }
-        let hole = offset.checked_sub(self.end).ok_or_else(|| broken("the pieces of a sparse file overlap"))?;
-        self.end = offset.checked_add(length).ok_or_else(|| broken("a sparse file longer than can be"))?;
+        let hole =
+            offset.checked_sub(self.end).ok_or_else(|| LayerError::format("the pieces of a sparse file overlap"))?;
+        self.end = offset.checked_add(length).ok_or_else(|| LayerError::format("a sparse file longer than can be"))?;
         self.stored = self.stored.saturating_add(length);
         for piece in [Piece::Hole(hole), Piece::Stored(length)] {
             if !matches!(piece, Piece::Hole(0) | Piece::Stored(0)) {
@@ -50,24 +47,24 @@ impl Map {
 
 /// Reads the rest of the map of a sparse file, of which so many bytes are stored. The file's pieces and its size.
 pub(super) fn pieces(header: &Header, stored: u64, archive: &mut impl Read) -> Result<(Vec<Piece>, u64), LayerError> {
-    let gnu = header.as_gnu().ok_or_else(|| broken("a sparse file without GNU's header"))?;
+    let gnu = header.as_gnu().ok_or_else(|| LayerError::format("a sparse file without GNU's header"))?;
     let mut map = Map::default();
     gnu.sparse.iter().try_for_each(|block| map.add(block))?;
     let mut more = gnu.is_extended();
     while more {
         let mut next = GnuExtSparseHeader::new();
         archive.read_exact(next.as_mut_bytes()).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => broken("it ends within the map of a sparse file"),
+            io::ErrorKind::UnexpectedEof => LayerError::format("it ends within the map of a sparse file"),
             _ => error.into(),
         })?;
         next.sparse.iter().try_for_each(|block| map.add(block))?;
         more = next.is_extended();
     }
     if map.end != gnu.real_size()? {
-        return Err(broken("a sparse file whose size is not where its last piece ends"));
+        return Err(LayerError::format("a sparse file whose size is not where its last piece ends"));
     }
     if map.stored != stored {
-        return Err(broken("a sparse file with another amount stored than its pieces have"));
+        return Err(LayerError::format("a sparse file with another amount stored than its pieces have"));
     }
     Ok((map.pieces, map.end))
 }
