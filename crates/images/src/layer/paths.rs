@@ -63,13 +63,13 @@ impl Implied {
 /// What is set last of directories: their times, which filling them changes, and their default access control lists, which
 /// what is made in them would get.
 #[derive(Default)]
-pub(super) struct DirectoryTimes {
+pub(super) struct SetLast {
     times: BTreeMap<PathBuf, Timestamps>,
     default_acls: BTreeMap<PathBuf, Vec<u8>>,
     bytes: u64,
 }
 
-impl DirectoryTimes {
+impl SetLast {
     /// The last of several counts.
     pub fn insert(&mut self, path: PathBuf, times: Timestamps) -> Result<(), LayerError> {
         let bytes = length(&path).saturating_add(OVERHEAD);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_directory_described_again_and_again_takes_no_more() {
-        let mut held = DirectoryTimes::default();
+        let mut held = SetLast::default();
         for seconds in 0..1000 {
             held.insert(PathBuf::from("d".repeat(4000)), times(seconds)).unwrap();
         }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_names_of_directories_end_at_a_limit() {
-        let mut held = DirectoryTimes { bytes: TIMES_BYTES - 2 * OVERHEAD - 2, ..Default::default() };
+        let mut held = SetLast { bytes: TIMES_BYTES - 2 * OVERHEAD - 2, ..Default::default() };
         held.insert(PathBuf::from("a"), times(0)).unwrap();
         held.insert(PathBuf::from("b"), times(0)).unwrap();
         assert!(held.insert(PathBuf::from("c"), times(0)).unwrap_err().to_string().contains("names of directories"));

@@ -15,7 +15,7 @@ use super::{
     LayerError, Target,
     directory::{Before, LayerDir, apply, apply_at, child_directory, is_whiteout, mark_opaque, set_xattr, text},
     entry::{Attributes, Described, Kind, Place},
-    paths::DirectoryTimes,
+    paths::SetLast,
 };
 use crate::{
     Limits,
@@ -44,7 +44,7 @@ pub(super) struct Unpacker<'a> {
     usage: Usage,
     content: u64,
     has_root: bool,
-    directory_times: DirectoryTimes,
+    set_last: SetLast,
     record: Recorder,
     buffer: Vec<u8>,
 }
@@ -60,7 +60,7 @@ impl<'a> Unpacker<'a> {
             usage: Usage { bytes: BLOCK, inodes: 1 },
             content: 0,
             has_root: false,
-            directory_times: DirectoryTimes::default(),
+            set_last: SetLast::default(),
             record: Recorder::new(target.trash)?,
             buffer: vec![0; BUFFER],
         })
@@ -94,13 +94,13 @@ impl<'a> Unpacker<'a> {
 
     /// Sets what had to wait for the end.
     pub fn finish(mut self) -> Result<Contents, LayerError> {
-        for (path, acl) in self.directory_times.default_acls() {
+        for (path, acl) in self.set_last.default_acls() {
             match self.directory.readable(path) {
                 Err(_) if self.directory.disturbed => {}
                 directory => set_xattr(directory?, DEFAULT_ACL, acl, path)?,
             }
         }
-        for (path, times) in self.directory_times.iter() {
+        for (path, times) in self.set_last.iter() {
             let directory = match self.directory.readable(path) {
                 // A later entry may have replaced it.
                 Err(_) if self.directory.disturbed => continue,
@@ -138,14 +138,14 @@ impl<'a> Unpacker<'a> {
     /// What a directory gives to all that is made in it is for containers: what the archive describes is as it says.
     fn hold_default_acl(&mut self, attributes: &mut Attributes, path: &Path) -> Result<(), LayerError> {
         let held = attributes.xattrs.extract_if(.., |(name, _)| name == DEFAULT_ACL).last();
-        held.map_or(Ok(()), |(_, acl)| self.directory_times.insert_default_acl(path, acl))
+        held.map_or(Ok(()), |(_, acl)| self.set_last.insert_default_acl(path, acl))
     }
 
     fn root(&mut self, mut attributes: Attributes) -> Result<(), LayerError> {
         self.hold_default_acl(&mut attributes, Path::new(""))?;
         apply(self.directory.root(), &attributes, Path::new("."))?;
         self.has_root = true;
-        self.directory_times.insert(PathBuf::new(), attributes.times)
+        self.set_last.insert(PathBuf::new(), attributes.times)
     }
 
     fn opaque(&mut self, place: &Place) -> Result<(), LayerError> {
@@ -188,7 +188,7 @@ impl<'a> Unpacker<'a> {
             mark_opaque(&directory, &path)?;
         }
         self.directory.implied.remove(&path);
-        self.directory_times.insert(path, attributes.times)
+        self.set_last.insert(path, attributes.times)
     }
 
     fn file<R: Read>(
