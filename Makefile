@@ -48,12 +48,12 @@ lint:
 	TARGET=$(TARGET) scripts/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
 unit:
-	$(SUDO) env PATH="$$PATH" $(CARGO) test --workspace --exclude corten-e2e --locked --no-fail-fast
+	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" scripts/test-twice --workspace --exclude corten-e2e --locked
 
 e2e:
 	$(CARGO) build --workspace --locked
 	@# These wait more than they work.
-	$(SUDO) env PATH="$$PATH" RUST_TEST_THREADS=$$(($$(nproc) + 1)) $(CARGO) test -p corten-e2e --locked --no-fail-fast
+	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" RUST_TEST_THREADS=$$(($$(nproc) + 1)) scripts/test-twice -p corten-e2e --locked
 
 docs: ## Write docs/cri-coverage.md from its table, and the generated parts of docs/skew.md
 	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables
