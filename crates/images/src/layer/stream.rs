@@ -58,6 +58,10 @@ pub(crate) fn unpack_blob(blob: impl Read, target: &Target<'_>) -> Result<Unpack
 /// decides in the end.
 pub(crate) fn decompress<'a, R: BufRead + 'a>(blob: &'a mut R) -> Result<Box<dyn Read + 'a>, LayerError> {
     let magic = blob.fill_buf()?;
+    // The name of an archive's first member may begin as gzip or zstd do.
+    if magic.get(257..262) == Some(b"ustar") {
+        return Ok(Box::new(blob));
+    }
     if magic.starts_with(&[0x1f, 0x8b]) {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(blob)));
     }

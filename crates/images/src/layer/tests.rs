@@ -251,6 +251,14 @@ fn every_compression_gives_the_same_diff_id() {
 }
 
 #[test]
+fn an_archive_whose_first_name_begins_as_a_compressed_one_does_is_not_taken_for_one() {
+    for name in [b"\x28\xb5\x2f\xfd".as_slice(), b"\x1f\x8b", b"P\x2a\x4d\x18"] {
+        let plain = Tar::new().add(Tar::header(EntryType::Regular, name, 1), b"x").bytes();
+        assert_eq!(Lab::new().unpack(&plain).unwrap().diff_id, Digest::of(&plain), "{name:?}");
+    }
+}
+
+#[test]
 fn the_holes_of_a_sparse_file_are_kept() {
     let lab = Lab::new();
     let mut header = Tar::header(EntryType::GNUSparse, b"sparse", 4);
