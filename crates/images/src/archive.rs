@@ -13,13 +13,14 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
+use tar::EntryType;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::{
     Error, Limits,
     digest::{Digest, Hasher},
     disk::{Trash, Workspace},
-    layer::{Blob, Bounded},
+    layer::{self, Blob, Bounded, LayerError, Members},
     manifest::{Content, Descriptor, ImageIndex, OCI_MANIFEST},
     reference::Reference,
     registry::Fetched,
@@ -87,36 +88,34 @@ impl Layout {
         let mut layout = Self { members: HashMap::new(), _workspace: trash.workspace()? };
         let directory = layout._workspace.path().to_owned();
         let mut links = Vec::new();
-        let unreadable = |error: io::Error| bad(format!("broken: {error}"));
+        let unreadable = |error: LayerError| bad(error.to_string());
         let mut archive = BufReader::new(archive);
-        let archive = crate::layer::decompress(&mut archive).map_err(|error| bad(error.to_string()))?;
+        let archive = layer::decompress(&mut archive).map_err(unreadable)?;
         let (archive, headers) = Bounded::new(archive, limits.layer_bytes);
-        let mut tar = tar::Archive::new(archive);
-        let mut entries = tar.entries().map_err(unreadable)?;
+        let mut members = Members::new(archive);
         let mut names = Names { left: NAMES_BYTES, limit: limits.path_bytes };
         for number in 0.. {
             headers.begin();
-            let Some(entry) = entries.next() else { break };
-            let mut entry = entry.map_err(unreadable)?;
+            let Some(member) = members.next().map_err(unreadable)? else { break };
             headers.end();
             if number >= MAX_FILES {
                 return Err(bad(format!("more than {MAX_FILES} entries")));
             }
-            let name = names.check(&entry.path_bytes())?.trim_start_matches("./").to_owned();
-            match entry.header().entry_type() {
-                tar::EntryType::Regular => {
-                    let member = put_aside(&mut entry, directory.join(number.to_string()), limits)?;
-                    layout.members.insert(name, member);
+            let name = names.check(&member.path)?.trim_start_matches("./").to_owned();
+            match member.header.entry_type() {
+                EntryType::Regular => {
+                    let file = put_aside(&mut members, directory.join(number.to_string()), limits)?;
+                    layout.members.insert(name, file);
                 }
-                tar::EntryType::Symlink | tar::EntryType::Link => {
-                    let target = names.check(&entry.link_name_bytes().unwrap_or_default())?;
+                EntryType::Symlink | EntryType::Link => {
+                    let target = names.check(&member.link.unwrap_or_default())?;
                     links.push((name, target));
                 }
                 // Its holes would cost time and nothing else.
-                tar::EntryType::GNUSparse => return Err(bad(format!("{name:?} is a sparse file"))),
+                EntryType::GNUSparse => return Err(bad(format!("{name:?} is a sparse file"))),
                 _ => {}
             }
-            io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
+            members.skip().map_err(unreadable)?;
         }
         // Older `docker save` links a layer that several images share.
         for (name, target) in links {

@@ -65,7 +65,8 @@ fn files_of_an_archive_are_limited_together() {
     let said = Tar::new().file("a", &half).file("b", &half).refused(&limits);
     assert!(said.contains("limit of 1048576 unpacked bytes"), "{said}");
     // What is passed over is read as well.
-    let said = Tar::new().add(EntryType::Fifo, "a", &half).add(EntryType::Fifo, "b", &half).refused(&limits);
+    let said =
+        Tar::new().add(EntryType::XGlobalHeader, "a", &half).add(EntryType::XGlobalHeader, "b", &half).refused(&limits);
     assert!(said.contains("limit of 1048576 unpacked bytes"), "{said}");
 }
 
@@ -73,6 +74,14 @@ fn files_of_an_archive_are_limited_together() {
 fn what_is_passed_over_is_not_a_header() {
     let big = vec![0; 5 << 20];
     Tar::new().add(EntryType::XGlobalHeader, "g", &big).file("f", b"").read(&Limits::default()).unwrap();
+}
+
+#[test]
+fn extended_headers_are_read_by_their_lengths_not_by_lines() {
+    let extended = b"29 comment=a\n14 path=wrong\nb\n20 path=manifest.js\n";
+    let tar = Tar::new().add(EntryType::XHeader, "x", extended).file("f", b"[]");
+    let (layout, _base) = tar.read(&Limits::default()).unwrap();
+    assert_eq!(layout.members.keys().collect::<Vec<_>>(), ["manifest.js"]);
 }
 
 #[test]

@@ -14,18 +14,18 @@ use super::{
 pub(super) const BLOCK: u64 = 512;
 
 /// What the headers of one member say.
-pub(super) struct Member {
+pub(crate) struct Member {
     pub header: Header,
     pub path: Vec<u8>,
     /// Where a link leads.
     pub link: Option<Vec<u8>>,
     /// Bytes of content, with holes.
     pub size: u64,
-    pub extended: Extended,
+    pub(super) extended: Extended,
 }
 
 /// An archive. As a reader it is the content of the member that came last.
-pub(super) struct Members<R> {
+pub(crate) struct Members<R> {
     archive: R,
     current: Piece,
     pieces: std::vec::IntoIter<Piece>,

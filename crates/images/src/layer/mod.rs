@@ -19,6 +19,7 @@ use std::{io, path::Path, sync::Arc};
 
 pub(crate) use bounded::Bounded;
 pub(crate) use entry::Attributes;
+pub(crate) use members::Members;
 pub(crate) use pack::{Entry, Packing, finish, pad};
 pub(crate) use stream::{Blob, decompress, unpack_blob};
 

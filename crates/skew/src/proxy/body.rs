@@ -7,10 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http_body::{Body, Frame};
 
 use super::{
     grpc::{broken, framed, trailers},
+    incoming::Incoming,
     relay::{Requests, Responses},
 };
 
@@ -64,13 +65,6 @@ impl Body for Sent {
             Self::Own(message) => message.is_none(),
         }
     }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Plain(incoming) => incoming.size_hint(),
-            Self::Staged(_) | Self::Own(_) => SizeHint::default(),
-        }
-    }
 }
 
 impl Body for Answered {
@@ -80,7 +74,7 @@ impl Body for Answered {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         match &mut *self {
             Self::Plain(incoming) => match ready!(Pin::new(incoming).poll_frame(context)) {
-                Some(Err(error)) if !is_reset(&error) => {
+                Some(Err(error)) if !error.is_reset() => {
                     *self = Self::Nothing;
                     Poll::Ready(Some(Ok(Frame::trailers(trailers(&broken())))))
                 }
@@ -98,23 +92,4 @@ impl Body for Answered {
             Self::Nothing => true,
         }
     }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Plain(incoming) => incoming.size_hint(),
-            Self::Staged(_) | Self::Nothing => SizeHint::default(),
-        }
-    }
-}
-
-/// Whether the other side reset the stream, and not the connection broke.
-pub(super) fn is_reset(error: &hyper::Error) -> bool {
-    let mut source = error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            return h2.is_reset();
-        }
-        source = cause.source();
-    }
-    false
 }

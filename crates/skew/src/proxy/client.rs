@@ -4,12 +4,13 @@ use std::{future::poll_fn, path::Path, pin::Pin};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, header::CONTENT_TYPE};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 use tonic::Status;
 
 use super::{
     body::Sent,
     grpc::{Budget, Decoder, GRPC, GRPC_STATUS, Way, broken, framed, status_of},
+    incoming::Incoming,
     upstream::{Failure, Upstream},
 };
 

@@ -9,7 +9,6 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE},
     uri::PathAndQuery,
 };
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -17,6 +16,7 @@ use super::{
     body::{Answered, Error, Sent},
     call::{Call, Callee, is_image_service},
     grpc::{Budget, Decoder, GRPC, GRPC_STATUS, Way, is_grpc, status_of, trailers},
+    incoming::Incoming,
     relay::{Chain, Early, Head, Requests, Responses},
     stage::{Answer, Begin, Exchange, Next, Stage},
     upstream::{Failure, Upstream},

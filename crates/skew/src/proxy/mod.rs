@@ -8,25 +8,25 @@
 mod body;
 mod call;
 mod client;
+mod connection;
 mod dispatch;
 mod grpc;
-mod held;
+mod incoming;
 mod limits;
 mod listen;
 mod relay;
+mod sending;
 mod stage;
 pub mod stages;
 mod upstream;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use corten_cri::socket::{ListenError, Stream};
-use hyper::{server::conn::http2::Builder, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::graceful::GracefulShutdown,
+use corten_cri::socket::ListenError;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
 };
-use tokio::time::{sleep, timeout};
 
 pub use self::{
     call::{Call, Callee, Service},
@@ -98,33 +98,23 @@ impl Proxy {
 
     /// Serves until `end`, gives the calls that run a moment to end too, and removes the socket.
     pub async fn serve(self, end: impl Future<Output = ()>) {
-        let connections = GracefulShutdown::new();
+        let (ending, _) = watch::channel(());
         tokio::pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => break,
                 accepted = self.listener.accept() => match accepted {
-                    Ok(stream) => self.connection(stream, &connections),
+                    Ok(stream) => {
+                        tokio::spawn(connection::serve(stream, self.dispatch.clone(), ending.subscribe()));
+                    }
                     // Out of descriptors, say: what ends meanwhile gives some back.
                     Err(_) => sleep(PAUSE).await,
                 },
             }
         }
         drop(self.listener);
-        let _ = timeout(GRACE, connections.shutdown()).await;
-    }
-
-    fn connection(&self, stream: Stream, connections: &GracefulShutdown) {
-        let mut http = Builder::new(TokioExecutor::new());
-        http.initial_stream_window_size(limits::STREAM_WINDOW)
-            .initial_connection_window_size(limits::CONNECTION_WINDOW)
-            .max_concurrent_streams(limits::STREAMS)
-            .max_header_list_size(limits::REQUEST_HEADERS)
-            .auto_date_header(false);
-        let dispatch = self.dispatch.clone();
-        let service = service_fn(move |request| dispatch.clone().call(request));
-        // However it ends: what a client does to its connection is its own.
-        tokio::spawn(connections.watch(http.serve_connection(TokioIo::new(stream), service)));
+        let _ = ending.send(());
+        let _ = timeout(GRACE, ending.closed()).await;
     }
 }
 

@@ -1,29 +1,29 @@
 //! The runtime behind the proxy: one connection, made when it is needed and again when it broke.
 
 use std::{
-    error::Error as _,
+    future::poll_fn,
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use corten_cri::{ApiVersion, socket::Stream};
+use h2::client::{Builder, SendRequest};
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
-};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body::Body as _;
 use tokio::{sync::Mutex as Turn, time::timeout};
 use tonic::{Code, Status};
 
 use super::{
-    body::{self, Sent, is_reset},
+    body::{self, Sent},
     call::Service,
     grpc::{GRPC, broken, status_of},
-    held::Held,
+    incoming::Incoming,
     limits,
+    sending::{Pump, Sending},
 };
 
 /// How long connecting may take.
@@ -51,9 +51,16 @@ enum Link {
 
 #[derive(Clone)]
 struct Connected {
-    sender: SendRequest<Sent>,
+    sender: SendRequest<Bytes>,
     /// Whether this runtime has each service of each version, as far as that was asked.
     speaks: [[Option<bool>; 2]; 2],
+}
+
+impl Connected {
+    fn lives(&self) -> bool {
+        let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        !matches!(ready, Poll::Ready(Err(_)))
+    }
 }
 
 /// Why a call has no response.
@@ -70,21 +77,24 @@ impl Upstream {
     }
 
     /// Forwards a call. What did not reach a connection that broke is sent on the next.
-    pub(super) async fn send(&self, mut request: Request<Sent>) -> Result<Response<Incoming>, Failure> {
+    pub(super) async fn send(&self, request: Request<Sent>) -> Result<Response<Incoming>, Failure> {
+        let mut sender = self.sender().await.map_err(Failure::Status)?;
+        let (head, body) = request.into_parts();
+        let nothing = body.is_end_stream();
+        let (answer, stream) = sender.send_request(Request::from_parts(head, ()), nothing).map_err(failure)?;
+        let sending = if nothing { None } else { Sending::begin(Pump::new(body, stream)) };
+        Ok(answer.await.map_err(failure)?.map(|body| Incoming::answer(body, sending)))
+    }
+
+    /// What takes a request now.
+    async fn sender(&self) -> Result<SendRequest<Bytes>, Status> {
         for _ in 0..2 {
-            let mut sender = self.connected().await.map_err(Failure::Status)?.sender;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => {
-                        self.forget();
-                        request = unsent;
-                    }
-                    None => return Err(failure(error.into_error())),
-                },
+            let mut sender = self.connected().await?.sender;
+            if poll_fn(|context| sender.poll_ready(context)).await.is_ok() {
+                return Ok(sender);
             }
         }
-        Err(Failure::Status(broken()))
+        Err(broken())
     }
 
     /// Whether the runtime has a service in a version. It is asked once a connection, by a request that no handler sees.
@@ -121,13 +131,6 @@ impl Upstream {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self) {
-        let mut link = self.link();
-        if matches!(&*link, Link::Up(connected) if connected.sender.is_closed()) {
-            *link = Link::Never;
-        }
-    }
-
     async fn connected(&self) -> Result<Connected, Status> {
         if let Some(known) = self.known() {
             return known;
@@ -159,14 +162,14 @@ impl Upstream {
     /// The connection there is, or why there is none for the moment.
     fn known(&self) -> Option<Result<Connected, Status>> {
         match &*self.link() {
-            Link::Up(connected) if !connected.sender.is_closed() => Some(Ok(connected.clone())),
+            Link::Up(connected) => connected.lives().then(|| Ok(connected.clone())),
             Link::Down { until, why, .. } if Instant::now() < *until => Some(Err(why.clone())),
             _ => None,
         }
     }
 }
 
-async fn connect(socket: &Path) -> Result<SendRequest<Sent>, Status> {
+async fn connect(socket: &Path) -> Result<SendRequest<Bytes>, Status> {
     let dialed = timeout(CONNECT_TIMEOUT, Stream::connect(socket)).await;
     let dialed = dialed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let stream = dialed.map_err(|error| {
@@ -174,12 +177,13 @@ async fn connect(socket: &Path) -> Result<SendRequest<Sent>, Status> {
         let desc = format!("transport: Error while dialing: dial unix {path}: connect: {why}");
         Status::unavailable(format!("connection error: desc = \"{desc}\""))
     })?;
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new();
     builder
-        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
-        .max_header_list_size(limits::RESPONSE_HEADERS);
-    let (sender, connection) = builder.handshake(TokioIo::new(Held::new(stream))).await.map_err(|_| broken())?;
+        .max_header_list_size(limits::RESPONSE_HEADERS)
+        .enable_push(false);
+    let (sender, connection) = builder.handshake(stream).await.map_err(|_| broken())?;
     // Its end, good or bad, is what its calls see.
     tokio::spawn(connection);
     Ok(sender)
@@ -193,12 +197,6 @@ fn errno(error: &io::Error) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn failure(error: hyper::Error) -> Failure {
-    if is_reset(&error) {
-        return Failure::Reset(Box::new(error));
-    }
-    match error.source() {
-        Some(cause) if error.is_parse() => Failure::Status(Status::unavailable(format!("connection error: {cause}"))),
-        _ => Failure::Status(broken()),
-    }
+fn failure(error: h2::Error) -> Failure {
+    if error.is_reset() { Failure::Reset(Box::new(error)) } else { Failure::Status(broken()) }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::Reason;
-use hyper::body::{Body, Frame, Incoming};
+use http_body::{Body, Frame};
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -16,6 +16,7 @@ use super::{Chain, Early, Waiting, chain::Flow};
 use crate::proxy::{
     body::Error,
     grpc::{Decoder, framed},
+    incoming::Incoming,
     stage::{Answer, Next},
 };
 

@@ -9,14 +9,15 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body, Frame, Incoming};
+use http_body::{Body, Frame};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
 use super::{Chain, Early, Waiting, chain::Flow};
 use crate::proxy::{
-    body::{Error, is_reset},
+    body::Error,
     grpc::{Decoder, broken, framed, status_of, trailers},
+    incoming::Incoming,
     stage::{Answer, Next},
 };
 
@@ -235,7 +236,7 @@ impl Responses {
                 Ok(data) => decoder.push(&data).err().map(End::of),
                 Err(frame) => frame.into_trailers().ok().map(|trailers| end_of(trailers, &decoder.rest())),
             },
-            Some(Err(error)) if is_reset(&error) => return Poll::Ready(Err(Box::new(error))),
+            Some(Err(error)) if error.is_reset() => return Poll::Ready(Err(Box::new(error))),
             Some(Err(_)) => Some(End::of(broken())),
             None => Some(End::of(status_of(&HeaderMap::new()))),
         };

@@ -125,7 +125,7 @@ struct Fixed {
     trailers: Option<HeaderMap>,
 }
 
-impl hyper::body::Body for Fixed {
+impl Body for Fixed {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -11,14 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use hyper::{
-    body::{Body as _, Frame, Incoming},
-    service::service_fn,
-};
+use http_body::{Body, Frame};
+use hyper::{server::conn::http2::Builder, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
 use tokio::{net::UnixListener, sync::oneshot, time::timeout};
 
-use super::{body::Sent, *};
+use super::{body::Sent, incoming::Incoming, upstream::Upstream, *};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,11 +108,11 @@ pub(super) fn echo(socket: &Path) {
 }
 
 struct Echo {
-    body: Incoming,
+    body: hyper::body::Incoming,
     trailers: Option<HeaderMap>,
 }
 
-impl hyper::body::Body for Echo {
+impl Body for Echo {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -128,9 +127,9 @@ impl hyper::body::Body for Echo {
     }
 }
 
-fn serve<B>(socket: &Path, answer: impl Fn(Request<Incoming>) -> Response<B> + Clone + Send + 'static)
+fn serve<B>(socket: &Path, answer: impl Fn(Request<hyper::body::Incoming>) -> Response<B> + Clone + Send + 'static)
 where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<body::Error>,
 {
     let listener = UnixListener::bind(socket).unwrap();

@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+use tokio::net::UnixStream;
 use tonic::{Code, Status};
 
 use super::*;
@@ -214,4 +215,43 @@ async fn the_end_may_be_changed_and_a_call_sent_elsewhere() {
     let got = world.client().call(VERSION, &[Bytes::from_static(b"a")]).await;
     assert_eq!(got.responses, [&b"a"[..], b"last"]);
     assert_eq!(got.status.code(), Code::DataLoss);
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_up_who_sends() {
+    let most = 8 << 20;
+    for stages in [Vec::new(), looker()] {
+        let world = World::new(stages, echo);
+        let socket = UnixStream::connect(world.socket()).await.unwrap();
+        let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::post(format!("http://localhost{VERSION}")).body(()).unwrap();
+        *request.headers_mut() = grpc_headers();
+        let (answer, mut sending) = sender.ready().await.unwrap().send_request(request, false).unwrap();
+        let message = grpc::framed(&[7; 16_000]);
+        let mut sent = 0;
+        while timeout(Duration::from_millis(500), room(&mut sending, message.len())).await.is_ok() {
+            sending.send_data(message.clone(), false).unwrap();
+            sent += message.len();
+            assert!(sent < most, "nobody reads, and {sent} bytes are taken");
+        }
+        sending.send_data(Bytes::new(), true).unwrap();
+        let mut body = timeout(PATIENCE, answer).await.unwrap().unwrap().into_body();
+        let mut got = 0;
+        while let Some(data) = timeout(PATIENCE, body.data()).await.unwrap() {
+            let length = data.unwrap().len();
+            got += length;
+            body.flow_control().release_capacity(length).unwrap();
+        }
+        assert_eq!(got, sent);
+        assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    }
+}
+
+/// Waits until so much can be sent.
+async fn room(sending: &mut h2::SendStream<Bytes>, length: usize) {
+    sending.reserve_capacity(length);
+    while sending.capacity() < length {
+        std::future::poll_fn(|context| sending.poll_capacity(context)).await.unwrap().unwrap();
+    }
 }
