@@ -1,20 +1,26 @@
 //! A round: the guest starts on what the last cut has left, everything is looked at, then images come and go until the
 //! power fails again.
 
+mod operations;
+mod phase;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
+pub use self::phase::Phase;
+use self::{
+    operations::Operation,
+    phase::{Extent, TARGETS, extents},
+};
 use crate::{
     chance::Chance,
     disk::{Disk, Lost, Survival, Traffic},
-    guest::{Answer, Guest, Machine, Stop, make_file_system},
+    guest::{Guest, Machine, Stop, make_file_system},
     images::Images,
     verify::{self, Mounted},
 };
@@ -23,39 +29,6 @@ use crate::{
 const REGISTRY: &str = "images.test";
 /// The disk's size in bytes; XFS wants at least 300 MiB.
 const DISK: u64 = 320 << 20;
-
-/// What the guest is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// The file system is mounted and the daemon opens its store, and clears up.
-    Open,
-    /// The daemon lists its images; all is looked at.
-    Verify,
-    /// Images are pulled, several at a time.
-    Pull,
-    /// Images are removed.
-    Remove,
-    /// Some are removed while others are pulled.
-    Both,
-    /// A file of a layer was damaged; `corten check --repair` finds and mends it.
-    Repair,
-}
-
-/// In which phase the power is to fail, some more often.
-const TARGETS: [Phase; 12] = [
-    Phase::Open,
-    Phase::Open,
-    Phase::Verify,
-    Phase::Pull,
-    Phase::Pull,
-    Phase::Pull,
-    Phase::Pull,
-    Phase::Remove,
-    Phase::Both,
-    Phase::Both,
-    Phase::Repair,
-    Phase::Repair,
-];
 
 /// What is known of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +39,6 @@ enum Known {
     Absent,
     /// The power failed before the daemon could say.
     Open,
-}
-
-/// A command that goes on.
-#[derive(Debug, Clone, Copy)]
-enum Operation {
-    Pull(usize),
-    Remove(usize),
-    Repair,
 }
 
 /// A cut.
@@ -93,13 +58,6 @@ pub struct Cut {
     pub verified: bool,
     /// How many images the daemon had then.
     pub listed: usize,
-}
-
-/// How long a phase takes as a rule, and how many requests of the disk.
-#[derive(Debug, Clone, Copy)]
-struct Extent {
-    time: Duration,
-    requests: u64,
 }
 
 /// A guest with a disk, cut after cut.
@@ -138,15 +96,6 @@ impl Lane {
         let blank = machine.directory.join(format!("{name}.blank"));
         make_file_system(kind, &blank, DISK)?;
         let disk = Disk::new(&blank, machine.directory.join(format!("{name}.disk")))?;
-        let extent = |time, requests| Extent { time: Duration::from_millis(time), requests };
-        let extents = HashMap::from([
-            (Phase::Open, extent(2500, 60)),
-            (Phase::Verify, extent(1000, 10)),
-            (Phase::Pull, extent(5000, 300)),
-            (Phase::Remove, extent(1000, 60)),
-            (Phase::Both, extent(5000, 300)),
-            (Phase::Repair, extent(4000, 150)),
-        ]);
         Ok(Self {
             name: name.to_owned(),
             known: vec![Known::Absent; images.all.len()],
@@ -164,7 +113,7 @@ impl Lane {
             disk,
             blank,
             images,
-            extents,
+            extents: extents(),
         })
     }
 
@@ -327,7 +276,7 @@ impl Lane {
             self.mend(guest)?;
         }
         self.enter(guest, Phase::Verify);
-        let listed = listed(&self.list(guest)?)?;
+        let listed = self.list(guest)?;
         for (number, image) in self.images.all.iter().enumerate() {
             let id = listed.get(&name(&image.name));
             if id.is_some_and(|id| *id != image.id) {
@@ -354,119 +303,8 @@ impl Lane {
         self.leave();
         Ok(listed.len())
     }
-
-    fn list(&self, guest: &mut Guest) -> Result<String, Stop> {
-        loop {
-            guest.begin("corten images --output json")?;
-            let answer = guest.wait()?;
-            match answer.status {
-                0 => return Ok(answer.output),
-                _ if too_slow(&answer) => {}
-                status => return Err(Stop::Fault(format!("corten images: status {status}: {}", answer.output))),
-            }
-        }
-    }
-
-    fn pull(&mut self, guest: &mut Guest, images: &[usize]) -> Result<(), Stop> {
-        self.enter(guest, Phase::Pull);
-        images.iter().try_for_each(|image| self.begin(guest, Operation::Pull(*image)))?;
-        self.wait(guest)
-    }
-
-    fn remove(&mut self, guest: &mut Guest, images: &[usize]) -> Result<(), Stop> {
-        self.enter(guest, Phase::Remove);
-        images.iter().try_for_each(|image| self.begin(guest, Operation::Remove(*image)))?;
-        self.wait(guest)
-    }
-
-    fn both(&mut self, guest: &mut Guest, removed: &[usize], pulled: &[usize]) -> Result<(), Stop> {
-        self.enter(guest, Phase::Both);
-        pulled.iter().try_for_each(|image| self.begin(guest, Operation::Pull(*image)))?;
-        removed.iter().try_for_each(|image| self.begin(guest, Operation::Remove(*image)))?;
-        self.wait(guest)
-    }
-
-    fn repair(&mut self, guest: &mut Guest) -> Result<(), Stop> {
-        self.damaged = true;
-        let file = 1 + self.chance.below(400);
-        guest.run(&format!(
-            "file=$(find /disk/corten/images/l/*/ -type f -size +0 | head -n {file} | tail -n 1) && echo broken >$file"
-        ))?;
-        self.enter(guest, Phase::Repair);
-        self.mend(guest)
-    }
-
-    fn mend(&mut self, guest: &mut Guest) -> Result<(), Stop> {
-        self.begin(guest, Operation::Repair)?;
-        self.wait(guest)
-    }
-
-    fn begin(&mut self, guest: &mut Guest, operation: Operation) -> Result<(), Stop> {
-        let command = match operation {
-            Operation::Pull(image) => {
-                self.known[image] = Known::Open;
-                format!("corten pull {}", name(&self.images.all[image].name))
-            }
-            Operation::Remove(image) => {
-                self.known[image] = Known::Open;
-                format!("corten image rm {}", name(&self.images.all[image].name))
-            }
-            Operation::Repair => "corten check --repair".to_owned(),
-        };
-        let number = guest.begin(&command)?;
-        self.running.insert(number, operation);
-        Ok(())
-    }
-
-    /// Waits for all that was begun.
-    fn wait(&mut self, guest: &mut Guest) -> Result<(), Stop> {
-        while !self.running.is_empty() {
-            let answer = guest.wait()?;
-            if too_slow(&answer) {
-                if let Some(operation) = self.running.remove(&answer.number) {
-                    self.begin(guest, operation)?;
-                }
-                continue;
-            }
-            self.hear(&answer)?;
-        }
-        self.leave();
-        Ok(())
-    }
-
-    fn hear(&mut self, answer: &Answer) -> Result<(), Stop> {
-        let Some(operation) = self.running.remove(&answer.number) else { return Ok(()) };
-        if answer.status != 0 {
-            return Err(Stop::Fault(format!("{operation:?}: status {}: {}", answer.status, answer.output)));
-        }
-        self.answered += 1;
-        match operation {
-            Operation::Pull(image) => self.known[image] = Known::Present,
-            Operation::Remove(image) => self.known[image] = Known::Absent,
-            Operation::Repair => self.damaged = false,
-        }
-        Ok(())
-    }
 }
 
 fn name(image: &str) -> String {
     format!("{REGISTRY}/{image}")
-}
-
-/// Whether the command gave up before it asked for anything: on a busy machine the guest may stand still for seconds.
-fn too_slow(answer: &Answer) -> bool {
-    answer.status != 0 && answer.output.contains("connect to /run/corten.sock: ")
-}
-
-/// Tags with the ids of their images.
-fn listed(answer: &str) -> Result<BTreeMap<String, String>, Stop> {
-    let bad = |why: &dyn std::fmt::Display| Stop::Fault(format!("bad list of images: {why}: {answer}"));
-    let answer: Value = serde_json::from_str(answer).map_err(|error| bad(&error))?;
-    let mut listed = BTreeMap::new();
-    for image in answer["images"].as_array().into_iter().flatten() {
-        let id = image["id"].as_str().ok_or_else(|| bad(&"an image without an id"))?;
-        let tags = image["repoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        listed.extend(tags.map(|tag| (tag.to_owned(), id.to_owned())));
-    }
-    Ok(listed)
 }
