@@ -15,6 +15,7 @@ pub mod pods;
 pub mod programs;
 pub mod raw;
 pub mod registry;
+pub mod skip;
 pub mod static_server;
 pub mod streaming;
 

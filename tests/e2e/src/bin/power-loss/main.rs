@@ -99,6 +99,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     });
     let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
     report(&outcome, begun);
+    let mended: usize = lanes.iter().map(Lane::mended).sum();
+    println!("{mended} times the file system could be mounted only after e2fsck had mended it");
     Ok(if outcome.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
