@@ -27,7 +27,7 @@ impl Node {
             conf_dir: host.path("net.d"),
             bin_dirs: vec![host.path("bin"), "/usr/lib/cni".into()],
             cache_dir: host.path("cache"),
-            plugin_timeout_seconds: 10,
+            plugin_timeout_seconds: 60,
         };
         let cni = Cni::open(config);
         Node { host, cni }
