@@ -1,7 +1,8 @@
-//! Linux mechanisms for the node: cgroups, mounts, network namespaces, netlink, nftables and CNI.
+//! Linux mechanisms for the node: cgroups, mounts, network namespaces, netlink, nftables, AppArmor and CNI.
 //!
 //! No CRI types, no async runtime: everything here blocks, and says so; callers choose the thread.
 
+pub mod apparmor;
 pub mod cgroup;
 pub mod memory;
 pub mod mount;

@@ -1,5 +1,6 @@
 //! `cortend`: the node daemon. [`service`] is the index: every RPC a line.
 
+pub mod apparmor;
 pub mod check;
 pub mod config;
 pub mod container;

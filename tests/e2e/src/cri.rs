@@ -28,8 +28,9 @@ pub struct Output {
 /// How often something awaited is asked for.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How long something may take to come about before a test gives it up. Generous: nothing is asserted about speed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long something may take to come about before a test gives it up. Generous: nothing is asserted about speed, and an
+/// emulated machine is some twenty times slower than a real one.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Cri {
     /// Connects to the socket.

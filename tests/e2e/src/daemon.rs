@@ -18,7 +18,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::programs;
+use crate::{cri::PATIENCE, programs};
 
 /// The environment variable by which everything a test started can be told: its value is the lab's id.
 pub const MARK: &str = "CORTEN_E2E";
@@ -197,7 +197,7 @@ impl Daemon {
     }
 
     fn wait_listening(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while !self.listens() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("wait for cortend"));
             assert!(ended.is_none(), "cortend ended ({ended:?}):\n{}", self.log());
@@ -228,7 +228,7 @@ impl Daemon {
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         let mut process = self.process.take().expect("cortend runs");
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = process.try_wait().expect("wait for cortend") {
                 return status;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    cri::PATIENCE,
     daemon::{MARK, Paths, prefix},
     namespace::run,
 };
@@ -94,7 +95,7 @@ impl fmt::Display for Difference {
 /// # Panics
 /// If it does not become so, with the difference.
 pub fn assert_same(before: &Snapshot, mut take: impl FnMut() -> Snapshot) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let difference = before.difference(&take());
         if difference.is_empty() {
@@ -192,7 +193,7 @@ fn walk(dir: &Path, visit: &mut impl FnMut(&Path, bool)) {
 
 /// Kills what is left of a failed test and removes its cgroups.
 pub fn sweep(paths: &Paths) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let left = process_ids(paths);
         for pid in &left {

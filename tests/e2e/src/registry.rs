@@ -12,6 +12,7 @@ use std::{
 use reqwest::{Client, Response, StatusCode, header};
 
 use crate::{
+    cri::PATIENCE,
     image::{self, Built},
     programs,
 };
@@ -53,7 +54,7 @@ impl Registry {
     }
 
     fn wait(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
             assert!(Instant::now() < deadline, "docker-registry does not listen on {}", self.address);
             thread::sleep(Duration::from_millis(5));

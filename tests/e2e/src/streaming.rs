@@ -198,7 +198,7 @@ pub async fn to_end(session: RemoteCommand) -> Said {
 }
 
 /// How long a session may take to its end.
-pub const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(300);
 
 async fn take(stream: Option<Incoming>) -> Result<Vec<u8>, Gone> {
     match stream {

@@ -16,7 +16,7 @@ use crate::pod::admit::Admission;
 use crate::pod::{Pod, Ready};
 use crate::spec::{self, Built, Namespaces, PodFiles, Seccomp, SpecInput};
 use crate::user::{self, ResolvedUser};
-use crate::{record, resolv, seccomp};
+use crate::{apparmor, record, resolv, seccomp};
 
 /// The most bytes of an image's /etc/passwd or /etc/group that are read.
 const ACCOUNTS: u64 = 4 << 20;
@@ -136,6 +136,7 @@ fn build_spec(node: &Node, container: &Container, ready: &Ready, image: &Image, 
     for what in withheld {
         tracing::info!(container = container.id(), what, "withheld: the daemon does not have it itself");
     }
+    apparmor::check(spec.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()))?;
     if let (Some(profile), Some(linux)) = (seccomp_profile(node, &seccomp, &spec)?, spec.linux_mut()) {
         linux.set_seccomp(Some(profile));
     }

@@ -66,8 +66,6 @@ pub enum AppArmor {
     },
 }
 
-/// The AppArmor profile that stands for the runtime's default.
-const DEFAULT_PROFILE: &str = "corten-default";
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// A directory for each size of huge pages.
@@ -119,7 +117,7 @@ const NUMBERED: [Capability; 41] = [
 ];
 
 impl Host {
-    /// Reads it from /proc and /sys.
+    /// Reads it from /proc and /sys, once AppArmor has the default profile.
     ///
     /// # Errors
     /// [`Error::Node`] naming the file of /proc that cannot be read or understood. What is missing in /sys is absent.
@@ -136,7 +134,7 @@ impl Host {
             hugetlb: hugetlb(Path::new(CGROUPS)),
             huge_page_sizes: huge_page_sizes(Path::new(HUGE_PAGES)),
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
-            apparmor: apparmor(),
+            apparmor: crate::apparmor::prepare(),
             selinux: selinux::Policy::read(),
         })
     }
@@ -225,14 +223,6 @@ fn huge_page_sizes(directory: &Path) -> Vec<String> {
         _ => format!("{}GB", size >> 20),
     };
     sizes.into_iter().map(name).collect()
-}
-
-fn apparmor() -> AppArmor {
-    if !has_word(Path::new("/sys/module/apparmor/parameters/enabled"), "Y") {
-        return AppArmor::Absent;
-    }
-    let loaded = has_word(Path::new("/sys/kernel/security/apparmor/profiles"), DEFAULT_PROFILE);
-    AppArmor::Present { default: loaded.then(|| DEFAULT_PROFILE.to_owned()) }
 }
 
 #[cfg(test)]
