@@ -68,7 +68,8 @@ fn each_kind_of_profile_is_inits_and_execs(setup: Setup) {
     }
     lab::test(setup, async |lab| {
         let image = lab.busybox().await;
-        let config = lab.pod("profiles");
+        let mut config = lab.pod("profiles");
+        config.linux.get_or_insert_default().security_context.get_or_insert_default().privileged = true;
         let pod = lab.run_pod(&config).await;
         let name = format!("e2e-{}", lab.paths.id);
         let loaded = Loaded::new(&name, "deny /made w,");
