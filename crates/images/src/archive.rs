@@ -45,6 +45,8 @@ struct Member {
 /// An archive that was read.
 pub(crate) struct Layout {
     members: HashMap<String, Member>,
+    /// Whether its index and manifests were made here.
+    adopted: bool,
     /// Holds the members' files.
     _workspace: Workspace,
 }
@@ -85,7 +87,7 @@ impl Layout {
 
     /// Reads an archive on a thread that may block.
     pub(crate) fn unpack(trash: &Arc<Trash>, archive: impl Read, limits: &Limits) -> Result<Self, Error> {
-        let mut layout = Self { members: HashMap::new(), _workspace: trash.workspace()? };
+        let mut layout = Self { members: HashMap::new(), adopted: false, _workspace: trash.workspace()? };
         let directory = layout._workspace.path().to_owned();
         let mut links = Vec::new();
         let unreadable = |error: LayerError| bad(error.to_string());
@@ -132,6 +134,7 @@ impl Layout {
         if self.members.contains_key("index.json") || !self.members.contains_key("manifest.json") {
             return Ok(());
         }
+        self.adopted = true;
         let bytes = self.small("manifest.json", limits.manifest_bytes)?;
         let images: Vec<DockerImage> =
             serde_json::from_slice(&bytes).map_err(|error| bad(format!("manifest.json: {error}")))?;
@@ -187,6 +190,11 @@ impl Layout {
         std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
         self.members.insert(blob_name(&digest), Member { path, size: bytes.len() as u64 });
         Ok(digest)
+    }
+
+    /// Whether its manifests came with it: what `docker save` writes has none.
+    pub fn has_originals(&self) -> bool {
+        !self.adopted
     }
 
     /// The images of the archive that run here, and their names.

@@ -358,6 +358,12 @@ impl HardLinks {
     }
 }
 
+/// What one file of the node's own takes on disk, and how many bytes it has.
+pub(crate) fn measure_file(path: &Path) -> Result<(Usage, u64), Error> {
+    let stat = rustix::fs::lstat(path).map_err(Error::io("look at", path))?;
+    Ok((Usage { bytes: disk_bytes(&stat), inodes: 1 }, u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
 fn disk_bytes(stat: &rustix::fs::Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }

@@ -39,6 +39,11 @@ pub struct ImageLayer {
 }
 
 impl Image {
+    /// What to call it: a name, or else its id.
+    pub(crate) fn shown(&self) -> &str {
+        self.repo_tags.first().or(self.repo_digests.first()).unwrap_or(&self.id)
+    }
+
     /// `USER` of the configuration, empty if there is none.
     pub fn user(&self) -> &str {
         self.config.config().as_ref().and_then(|config| config.user().as_deref()).unwrap_or_default()

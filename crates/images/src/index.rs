@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Error, Usage, check::Sum, digest::Digest, image::ImageLayer};
@@ -15,6 +15,8 @@ use crate::{Error, Usage, check::Sum, digest::Digest, image::ImageLayer};
 const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images");
 const REFERENCES: TableDefinition<'_, &str, &str> = TableDefinition::new("references");
 const LAYERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("layers");
+/// Made with the first blob that is kept; releases that keep none do not look at it.
+const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
 const VERSION: u32 = 1;
 
 /// An image, under the digest of its configuration.
@@ -33,11 +35,46 @@ pub(crate) struct ImageRecord {
     /// What the manifest says of the image.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// What it came as, if that is kept, the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub originals: Vec<Original>,
 }
 
 impl ImageRecord {
     pub fn new(config: String, size: u64, layers: Vec<ImageLayer>, covered: BTreeMap<String, Digest>) -> Self {
-        Self { version: VERSION, config, size, layers, covered, annotations: BTreeMap::new() }
+        let (annotations, originals) = (BTreeMap::new(), Vec::new());
+        Self { version: VERSION, config, size, layers, covered, annotations, originals }
+    }
+}
+
+/// What an image came as: blobs that are kept, as long as none of them is found damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Original {
+    /// The indexes that led to it, if any, and last its manifest.
+    pub documents: Vec<Digest>,
+    /// Its layers' blobs, lowest first.
+    pub layers: Vec<Digest>,
+}
+
+impl Original {
+    /// Everything of it.
+    pub fn blobs(&self) -> impl Iterator<Item = &Digest> {
+        self.documents.iter().chain(&self.layers)
+    }
+}
+
+/// A kept blob, under its digest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BlobRecord {
+    version: u32,
+    /// In bytes.
+    pub size: u64,
+    pub usage: Usage,
+}
+
+impl BlobRecord {
+    pub fn new(size: u64, usage: Usage) -> Self {
+        Self { version: VERSION, size, usage }
     }
 }
 
@@ -93,6 +130,8 @@ pub(crate) enum Step {
     DropReference(String),
     PutLayer(Digest, LayerRecord),
     DropLayer(Digest),
+    PutBlob(Digest, BlobRecord),
+    DropBlob(Digest),
 }
 
 /// Everything in the index.
@@ -101,6 +140,7 @@ pub(crate) struct Contents {
     pub images: BTreeMap<Digest, ImageRecord>,
     pub references: BTreeMap<String, Digest>,
     pub layers: BTreeMap<Digest, LayerRecord>,
+    pub blobs: BTreeMap<Digest, BlobRecord>,
 }
 
 /// The open index.
@@ -144,6 +184,11 @@ impl Index {
                         layers.insert(id.to_string().as_str(), json(layer)?.as_slice())?;
                     }
                     Step::DropLayer(id) => drop(layers.remove(id.to_string().as_str())?),
+                    Step::PutBlob(id, blob) => {
+                        let mut blobs = transaction.open_table(BLOBS)?;
+                        blobs.insert(id.to_string().as_str(), json(blob)?.as_slice())?;
+                    }
+                    Step::DropBlob(id) => drop(transaction.open_table(BLOBS)?.remove(id.to_string().as_str())?),
                 }
             }
         }
@@ -172,6 +217,14 @@ impl Index {
             if let Ok(id) = value.value().parse() {
                 contents.references.insert(key.value().to_owned(), id);
             }
+        }
+        let blobs = match transaction.open_table(BLOBS) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(contents),
+            blobs => blobs?,
+        };
+        for row in blobs.iter()? {
+            let (key, value) = row?;
+            contents.blobs.extend(record(key.value(), value.value()));
         }
         Ok(contents)
     }

@@ -58,6 +58,15 @@ struct ImageManifest {
     annotations: Option<serde_json::Value>,
 }
 
+/// What to call a manifest or an index that was read before: its own word for it, else OCI's.
+pub(crate) fn media_type(bytes: &[u8]) -> &'static str {
+    let form: Option<Form> = serde_json::from_slice(bytes).ok();
+    let (said, index) = form.map_or((None, false), |form| (form.media_type, form.manifests.is_some()));
+    let known = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+    let known = known.into_iter().find(|known| said.as_deref() == Some(known));
+    known.unwrap_or(if index { OCI_INDEX } else { OCI_MANIFEST })
+}
+
 /// What a manifest's bytes mean.
 #[derive(Debug)]
 pub(crate) enum Manifest {

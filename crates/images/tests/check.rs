@@ -29,7 +29,7 @@ async fn check(store: &Store, images: &[&str], repair: bool) -> Vec<(String, Ver
             match event {
                 CheckEvent::Layer { layer, verdict, .. } => found.push((layer.to_string(), verdict)),
                 CheckEvent::Image { image, verdict } => found.push((image, verdict)),
-                CheckEvent::Progress { .. } => {}
+                CheckEvent::Blob { .. } | CheckEvent::Progress { .. } => {}
             }
         }
         found

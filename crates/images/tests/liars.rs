@@ -16,25 +16,29 @@ use support::{
 
 /// Nothing but the empty directories of a store.
 fn assert_nothing_left(root: &Path) {
-    for directory in ["l", "s", "t"] {
-        let left: Vec<_> =
-            std::fs::read_dir(root.join(directory)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for directory in ["l", "s", "t", "b"] {
+        let Ok(entries) = std::fs::read_dir(root.join(directory)) else { continue };
+        let left: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
 
-/// Pulls what must not be accepted; returns why, after seeing that nothing is left behind.
+/// Pulls what must not be accepted, also with blobs kept; returns why, after seeing that nothing is left behind.
 async fn refused(image: &Built, lie: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static) -> Error {
     let (liar, root) = (Liar::of(image, lie).await, tempfile::tempdir().unwrap());
-    let store = store(root.path()).await;
-    let error = store.pull(&format!("{}/lie:1", liar.address), None).await.unwrap_err();
-    assert!(error.to_string().contains(&liar.address), "{error}");
-    assert!(store.list().is_empty());
-    drop(store);
-    // What a background thread still deletes, the next start finds.
-    let _ = support::store(root.path()).await;
-    assert_nothing_left(root.path());
-    error
+    let mut errors = Vec::new();
+    for keep in [true, false] {
+        let store = store(root.path()).await.keeping_blobs(keep).unwrap();
+        let error = store.pull(&format!("{}/lie:1", liar.address), None).await.unwrap_err();
+        assert!(error.to_string().contains(&liar.address), "{error}");
+        assert!(store.list().is_empty());
+        drop(store);
+        // What a background thread still deletes, the next start finds.
+        let _ = support::store(root.path()).await;
+        assert_nothing_left(root.path());
+        errors.push(error);
+    }
+    errors.remove(0)
 }
 
 fn blob(bytes: &[u8]) -> String {

@@ -67,6 +67,8 @@ pub struct ImagesConfig {
     /// Patterns of full image names (`registry.k8s.io/pause:*`), in which `*` stands for any text and `?` for any character.
     /// Neither the kubelet nor `corten image prune` clears such images up.
     pub pinned: Vec<String>,
+    /// Whether layers' archives and manifests are kept as they came, too, so that `corten image save` gives them out unchanged.
+    pub keep_blobs: bool,
 }
 
 /// A runtime handler: a program with runc's command line.

@@ -72,6 +72,7 @@ impl Node {
     pub async fn open(config: Config) -> Result<(Self, Listener)> {
         let images = corten_images::Store::open(&config.root.join("images"), config.registry.clone()).await?;
         let images = images.pinning(corten_images::Pins::new(&config.images.pinned));
+        let images = images.keeping_blobs(config.images.keep_blobs)?;
         let network = Network::open(&config.network, &config.state, &config.root)?;
         let (streaming, listener) = Endpoint::listen(&config.streaming).await?;
         let node = Self {

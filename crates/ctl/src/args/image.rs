@@ -26,8 +26,9 @@ pub enum Image {
 
 /// Write images to an archive. Only cortend can.
 ///
-/// An image asked for by a tag is in the archive by that tag, one asked for otherwise by all its tags. The node keeps layers
-/// unpacked, so they are packed again: where their digests become others, so does the image's id, and the command says so.
+/// An image asked for by a tag is in the archive by that tag, one asked for otherwise by all its tags. Unless the
+/// node was told to keep images as they came (`images.keep_blobs`), it has their layers unpacked, and packs them again: where their
+/// digests become others, so does the image's id, and the command says so.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   corten image save -o app.tar registry.example.org/team/app:1

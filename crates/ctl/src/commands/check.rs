@@ -87,9 +87,10 @@ impl Counts {
 }
 
 fn tell(found: &CheckFound) -> Result<(), Error> {
-    let what = match found.layer.as_str() {
-        "" => "image".to_owned(),
-        layer => format!("layer {}", short_id(layer)),
+    let what = match (found.layer.as_str(), found.blob.as_str()) {
+        ("", "") => "image".to_owned(),
+        ("", blob) => format!("kept blob {}", short_id(blob)),
+        (layer, _) => format!("layer {}", short_id(layer)),
     };
     let verdict = match found.verdict() {
         // Thousands of layers are good.
@@ -125,6 +126,9 @@ fn value(found: &CheckFound) -> Value {
     let mut add = |key: &str, part: Value| drop(value.as_object_mut().map(|value| value.insert(key.to_owned(), part)));
     if !found.layer.is_empty() {
         add("layer", json!(found.layer));
+    }
+    if !found.blob.is_empty() {
+        add("blob", json!(found.blob));
     }
     if found.findings_count > 0 {
         add("findings", findings.collect());

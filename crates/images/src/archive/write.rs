@@ -13,7 +13,7 @@ use crate::{
     Error,
     digest::Digest,
     layer::{self, Entry},
-    manifest::{Content, OCI_INDEX, OCI_MANIFEST},
+    manifest::{Content, OCI_INDEX, OCI_MANIFEST, media_type},
 };
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -28,7 +28,7 @@ pub enum Form {
     Docker,
 }
 
-/// An image, its layers packed and measured.
+/// An image, its layers measured.
 pub(crate) struct Image {
     pub config: String,
     /// Lowest first.
@@ -36,6 +36,8 @@ pub(crate) struct Image {
     /// Full names with tags.
     pub names: Vec<String>,
     pub annotations: BTreeMap<String, String>,
+    /// The indexes and the manifest, in this order, that it came with. Without, it gets a manifest.
+    pub documents: Vec<Vec<u8>>,
 }
 
 /// One file of an archive.
@@ -70,12 +72,15 @@ fn layer_name(layer: &Content, form: Form) -> String {
 fn layout(images: &[Image]) -> Vec<Part> {
     let (mut descriptors, mut blobs) = (Vec::new(), BTreeMap::new());
     for image in images {
-        let manifest = manifest(image).to_string().into_bytes();
-        let digest = Digest::of(&manifest);
+        let made = || vec![manifest(image).to_string().into_bytes()];
+        let documents = if image.documents.is_empty() { made() } else { image.documents.clone() };
+        let top = documents.first().map(Vec::as_slice).unwrap_or_default();
+        let (digest, media_type) = (Digest::of(top), media_type(top));
         let describe = |annotations: Value| {
-            let mut descriptor = json!({
-                "mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.len(), "platform": platform(&image.config),
-            });
+            let mut descriptor = json!({"mediaType": media_type, "digest": digest, "size": top.len()});
+            if documents.len() == 1 {
+                descriptor["platform"] = platform(&image.config);
+            }
             if !annotations.is_null() {
                 descriptor["annotations"] = annotations;
             }
@@ -88,7 +93,7 @@ fn layout(images: &[Image]) -> Vec<Part> {
                 describe(json!({NAMES[0]: name, NAMES[1]: tag}))
             })),
         }
-        blobs.insert(digest, manifest);
+        blobs.extend(documents.into_iter().map(|document| (Digest::of(&document), document)));
         blobs.insert(Digest::of(image.config.as_bytes()), image.config.clone().into_bytes());
     }
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors});

@@ -82,7 +82,7 @@ fn manifest(bytes: &[u8], content_type: Option<&str>) {
     assert!(layers.iter().chain([&config]).all(|content| i64::try_from(content.size).is_ok()));
     assert!(annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= 64 << 10);
     // Written by us it says the same.
-    let image = write::Image { config: "{}".into(), layers, names: Vec::new(), annotations };
+    let image = write::Image { config: "{}".into(), layers, names: Vec::new(), annotations, documents: Vec::new() };
     let parts = write::parts(std::slice::from_ref(&image), Form::Oci);
     let read = parts.iter().find_map(|part| match part {
         Part::Bytes(_, bytes) => Manifest::parse(bytes, Some(OCI_MANIFEST), &limits()).ok(),

@@ -5,6 +5,7 @@
 //! (OCI image specification, layer.md; kernel documentation, overlayfs.rst).
 
 mod bounded;
+mod copied;
 mod directory;
 mod entry;
 mod members;
@@ -18,6 +19,7 @@ mod unpack;
 use std::{io, path::Path, sync::Arc};
 
 pub(crate) use bounded::Bounded;
+pub(crate) use copied::Copied;
 pub(crate) use entry::Attributes;
 pub(crate) use members::Members;
 pub(crate) use pack::{Entry, Packing, finish, pad};

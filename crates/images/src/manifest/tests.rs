@@ -104,3 +104,14 @@ fn a_configuration_is_an_object_and_so_is_its_rootfs() {
         assert!(said.contains("malformed image configuration"), "{bad}: {said}");
     }
 }
+
+#[test]
+fn a_document_is_called_what_it_calls_itself() {
+    let called = |value: Value| media_type(value.to_string().as_bytes());
+    for known in [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
+        assert_eq!(called(json!({"schemaVersion": 2, "mediaType": known, "layers": []})), known);
+    }
+    assert_eq!(called(json!({"schemaVersion": 2, "layers": []})), OCI_MANIFEST);
+    assert_eq!(called(json!({"schemaVersion": 2, "manifests": [], "mediaType": "text/plain"})), OCI_INDEX);
+    assert_eq!(media_type(b"nothing"), OCI_MANIFEST);
+}

@@ -1,6 +1,11 @@
 //! Verifying what is on disk, layers known to be broken, and their repair.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod blobs;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::sync::mpsc::Sender;
 
@@ -48,6 +53,15 @@ pub enum CheckEvent {
         /// What was found.
         verdict: Verdict,
     },
+    /// A kept blob was verified, or pulled anew because it was damaged. A damaged one is dropped: no image needs it to be used.
+    Blob {
+        /// The blob's digest.
+        blob: Digest,
+        /// The images that came with it, by a name or else the id.
+        images: Vec<String>,
+        /// What was found.
+        verdict: Verdict,
+    },
     /// An image whose own record is broken, or was.
     Image {
         /// The image's id.
@@ -75,9 +89,13 @@ pub enum Verdict {
     },
 }
 
+/// Why something cannot be pulled anew.
+const NO_NAME: &str = "no image that has it has a name with a digest to pull it by";
+
 /// What the images of a check come to: those that have to be looked at, and their layers.
 struct Scope {
     layers: Vec<Digest>,
+    blobs: BTreeSet<Digest>,
     images: Vec<Arc<Image>>,
 }
 
@@ -86,7 +104,7 @@ impl Inner {
     /// listens to the events any more.
     pub async fn check(self: Arc<Self>, options: CheckOptions, events: Sender<CheckEvent>) -> Result<(), Error> {
         let _one_at_a_time = self.checking.lock().await;
-        let scope = self.scope(&options.images)?;
+        let scope = self.scope(&options)?;
         for (number, layer) in scope.layers.iter().enumerate() {
             if events.is_closed() {
                 return Ok(());
@@ -103,19 +121,25 @@ impl Inner {
             };
             self.tell(&events, *layer, verdict).await;
         }
+        for blob in scope.blobs {
+            self.check_blob(blob, options.repair, &events).await?;
+        }
         for image in scope.images {
             self.check_image(&image, options.repair, &events).await;
         }
         Ok(())
     }
 
-    fn scope(&self, names: &[String]) -> Result<Scope, Error> {
+    fn scope(&self, options: &CheckOptions) -> Result<Scope, Error> {
         let state = self.state();
-        if names.is_empty() {
-            return Ok(Scope { layers: state.layers.keys().copied().collect(), images: state.list() });
+        if options.images.is_empty() {
+            let (layers, images) = (state.layers.keys().copied().collect(), state.list());
+            let mut blobs = state.blobs_to_check(&images, options.repair);
+            blobs.extend(state.blobs.keys());
+            return Ok(Scope { layers, blobs, images });
         }
-        let mut scope = Scope { layers: Vec::new(), images: Vec::new() };
-        for name in names {
+        let mut scope = Scope { layers: Vec::new(), blobs: BTreeSet::new(), images: Vec::new() };
+        for name in &options.images {
             let image = state.resolve(name)?.ok_or_else(|| Error::NotFound { reference: name.clone() })?;
             for layer in &image.layers {
                 if !scope.layers.contains(&layer.diff_id) {
@@ -124,6 +148,7 @@ impl Inner {
             }
             scope.images.push(image);
         }
+        scope.blobs = state.blobs_to_check(&scope.images, options.repair);
         Ok(scope)
     }
 
@@ -191,7 +216,7 @@ impl Inner {
         let images = self.state().images_with(&layer);
         let directory = self.state().layers.get(&layer).map(|record| record.directory);
         let _anew = Anew::new(self, layer);
-        let mut why = "no image that has it has a name with a digest to pull it by".to_owned();
+        let mut why = NO_NAME.to_owned();
         for name in images.iter().flat_map(|image| &image.repo_digests) {
             let pulled = match name.parse::<Reference>() {
                 Ok(reference) => self.clone().pull(reference, None, &Progress::default()).await.map(drop),
@@ -243,22 +268,22 @@ fn why(findings: &Findings) -> Option<String> {
     Some(format!("{place}{}{more}", first.what))
 }
 
-/// While this is there, a pull gets the layer although it is there.
+/// While this is there, a pull gets the layer, or that of the blob, although it is there.
 struct Anew {
     inner: Arc<Inner>,
-    layer: Digest,
+    what: Digest,
 }
 
 impl Anew {
-    fn new(inner: &Arc<Inner>, layer: Digest) -> Self {
-        inner.state().anew.insert(layer);
-        Self { inner: inner.clone(), layer }
+    fn new(inner: &Arc<Inner>, what: Digest) -> Self {
+        inner.state().anew.insert(what);
+        Self { inner: inner.clone(), what }
     }
 }
 
 impl Drop for Anew {
     fn drop(&mut self) {
-        self.inner.state().anew.remove(&self.layer);
+        self.inner.state().anew.remove(&self.what);
     }
 }
 

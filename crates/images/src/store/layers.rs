@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::Inner;
+use super::{Inner, fetch::Arrived};
 use crate::{
     Error, check,
     digest::Digest,
-    disk::{self, Trash, Workspace},
+    disk::{self, Trash},
     error::blocking,
     index::{LayerRecord, Previous, Step},
     layer::Unpacked,
@@ -31,7 +31,7 @@ impl Inner {
         self.trash.take_path(&self.files_path(directory))
     }
 
-    /// Discards layers that never came into the index, or that nothing uses any more.
+    /// Discards layers that never came into the index, or that nothing uses any more, and forgets blobs that nothing uses.
     pub(super) fn discard_unrecorded(&self, numbers: &HashSet<u64>) -> Result<(), Error> {
         let mut steps = self.state().steps_to_collect();
         self.index.apply(&steps)?;
@@ -46,7 +46,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Deletes the layers that nothing uses. They vanish from the state first, so that nobody begins to use them.
+    /// Deletes the layers and blobs that nothing uses. They vanish from the state first, so that nobody begins to use them.
     pub(super) async fn collect(self: Arc<Self>) -> Result<(), Error> {
         let (turn, inner) = (self.turn().await, self.clone());
         let result = blocking("collect layers", move || {
@@ -54,13 +54,14 @@ impl Inner {
             let (release, released) = inner.state().steps_to_release();
             steps.extend(release.clone());
             if let Err(error) = inner.index.apply(&steps) {
-                inner.state().layers.extend(taken);
+                inner.state().put_back(taken);
                 return Err(error);
             }
             inner.state().apply(release);
-            for directory in taken.values().flat_map(LayerRecord::directories).chain(released) {
+            for directory in taken.layers.values().flat_map(LayerRecord::directories).chain(released) {
                 inner.discard_layer(directory)?;
             }
+            taken.blobs.keys().try_for_each(|blob| inner.trash.take_path(&inner.blob_path(blob)))?;
             drop(turn);
             Ok(())
         })
@@ -69,11 +70,14 @@ impl Inner {
         result
     }
 
-    /// Gives a verified layer its place: on disk for good first, then by its name, then in the index.
-    pub(super) async fn commit_layer(self: &Arc<Self>, workspace: Workspace, unpacked: Unpacked) -> Result<(), Error> {
+    /// Gives a verified layer its place: on disk for good first, then by its name, then in the index. So with its blob, which
+    /// comes into the index with the image.
+    pub(super) async fn commit_layer(self: &Arc<Self>, arrived: Arrived) -> Result<(), Error> {
         self.syncer.sync(self.root.clone()).await?;
         let (turn, inner) = (self.turn().await, self.clone());
         blocking("commit a layer", move || {
+            let Arrived { workspace, unpacked, blob } = arrived;
+            inner.place_blobs(blob)?;
             // It may have come from another registry in the meantime.
             if inner.state().has_layer(&unpacked.diff_id) {
                 return Ok(());

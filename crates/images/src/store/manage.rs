@@ -16,7 +16,7 @@ use crate::{
 pub struct Pruned {
     /// The images.
     pub images: Vec<Arc<Image>>,
-    /// What the layers take that only they used.
+    /// What the layers and kept blobs take that only they used.
     pub freed: Usage,
 }
 
@@ -105,6 +105,8 @@ impl State {
         let ids: BTreeSet<Digest> = images.iter().filter_map(|image| image.id.parse().ok()).collect();
         let mut freed = Usage::default();
         self.unused_without(&ids).iter().filter_map(|id| self.layers.get(id)).for_each(|layer| freed += layer.usage);
+        let blobs = self.unused_blobs_without(&ids);
+        blobs.iter().filter_map(|id| self.blobs.get(id)).for_each(|blob| freed += blob.usage);
         let steps = ids.into_iter().flat_map(|id| self.steps_to_remove(id)).collect();
         (Pruned { images, freed }, steps)
     }

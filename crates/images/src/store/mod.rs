@@ -1,6 +1,8 @@
 //! The store: what is whole, what is in use, and the operations on it.
 
+mod blobs;
 mod check;
+mod fetch;
 mod layers;
 mod manage;
 mod pins;
@@ -164,7 +166,7 @@ impl Store {
         held.into_iter().try_for_each(|held| check::refuse(&state.layers, &held.image, held.layers.iter()))
     }
 
-    /// Where layers and snapshots are, and what the layers take there.
+    /// Where layers and snapshots are, and what the layers take there, with the blobs that are kept.
     pub fn filesystem(&self) -> (PathBuf, Usage) {
         (self.inner.root.clone(), self.inner.state().usage())
     }
@@ -296,6 +298,7 @@ impl Inner {
             index,
         };
         inner.discard_unrecorded(&on_disk.numbers())?;
+        inner.discard_unrecorded_blobs()?;
         inner.trash.empty();
         Ok(inner)
     }

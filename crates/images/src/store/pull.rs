@@ -2,31 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
-use tokio::{io::AsyncRead, sync::mpsc::Sender, task::JoinSet};
+use tokio::{io::AsyncRead, task::JoinSet};
 
-use super::{
-    Inner, State,
-    progress::{Phase, Progress, Unpacking},
-    source::{Source, Stream},
-};
+use super::{Inner, State, fetch::Wanted, progress::Progress, source::Source};
 use crate::{
     Auth, Error, Fault, Image,
     archive::Layout,
     covered::{self, Layer},
-    digest::{Digest, Hasher},
-    disk::Workspace,
+    digest::Digest,
     error::blocking,
     image::ImageLayer,
-    index::{ImageRecord, Step},
-    layer::{Blob, LayerError, Target, Unpacked, unpack_blob},
+    index::{ImageRecord, Original, Step},
     manifest::{self, Content, Manifest},
     reference::{Reference, Version},
     registry::{Fetched, Session},
 };
 
-/// Chunks in flight between the network and the disk, each up to 128 KiB.
-const CHUNKS: usize = 8;
 /// An index may lead to another index, but not forever.
 const INDEX_DEPTH: usize = 3;
 
@@ -38,9 +29,13 @@ struct Plan {
     /// Bytes of manifest, configuration and compressed layers.
     size: u64,
     annotations: BTreeMap<String, String>,
+    /// What it comes as.
+    original: Original,
+    /// Whether that is kept.
+    keep: bool,
 }
 
-/// Keeps layers from being collected while an image that needs them is put together.
+/// Keeps layers and blobs from being collected while an image that needs them is put together.
 pub(super) struct Hold {
     inner: Arc<Inner>,
     layers: Vec<Digest>,
@@ -123,14 +118,19 @@ impl Inner {
         progress: &Progress,
     ) -> Result<Arc<Image>, Error> {
         let digest = top.digest;
-        let plan = self.plan(&source, top, shown).await?;
+        let (mut plan, documents) = self.plan(&source, top, shown).await?;
         let id = plan.id;
-        let hold = Hold::new(&self, plan.layers.iter().map(|(_, diff_id)| *diff_id));
+        let diff_ids = || plan.layers.iter().map(|(_, diff_id)| *diff_id);
+        let hold = Hold::new(&self, diff_ids().chain(plan.original.blobs().copied()));
+        plan.keep = source.has_originals() && self.state().keeps(&id, &plan.original, &plan.layers);
+        let documents = if plan.keep { documents } else { Vec::new() };
         self.layers(&source, &plan, shown, progress).await?;
         let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect(), shown).await?;
-        let mut steps = vec![Step::PutImage(id, plan.record(covered))];
+        self.keep_documents(documents).await?;
+        let turn = self.turn().await;
+        let mut steps = self.state().steps_to_put(&plan, covered);
         steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
-        self.apply(self.turn().await, steps).await?;
+        self.apply(turn, steps).await?;
         drop(hold);
         let image = self.state().get(&id);
         image.ok_or_else(|| Error::NotFound { reference: shown.to_owned() })
@@ -155,16 +155,17 @@ impl Inner {
         Ok(covered.into_iter().filter_map(|(path, layer)| Some((path, *diff_ids.get(layer)?))).collect())
     }
 
-    /// Follows indexes to this machine's image and reads its configuration.
-    async fn plan(&self, source: &Source, top: Fetched, shown: &str) -> Result<Plan, Error> {
+    /// Follows indexes to this machine's image and reads its configuration. Returns also the documents, in that order.
+    async fn plan(&self, source: &Source, top: Fetched, shown: &str) -> Result<(Plan, Vec<Fetched>), Error> {
         let limits = &self.config.limits;
-        let mut fetched = top;
+        let (mut fetched, mut documents) = (top, Vec::new());
         for _ in 0..=INDEX_DEPTH {
             let digest = fetched.digest;
             let bad = |why: String| Error::Image { reference: shown.to_owned(), why: format!("{digest}: {why}") };
             match Manifest::parse(&fetched.bytes, fetched.content_type.as_deref(), limits).map_err(bad)? {
                 Manifest::Index(image) => {
-                    fetched = source.manifest(&Version::Digest(image.digest), limits, shown).await?;
+                    let next = source.manifest(&Version::Digest(image.digest), limits, shown).await?;
+                    documents.push(std::mem::replace(&mut fetched, next));
                     if fetched.bytes.len() as u64 != image.size {
                         let got = fetched.bytes.len();
                         return Err(bad(format!("{} has {got} bytes, want {}", image.digest, image.size)));
@@ -172,7 +173,9 @@ impl Inner {
                 }
                 Manifest::Image { config, layers, annotations } => {
                     let bytes = source.blob(&config, limits.config_bytes, shown).await?;
-                    return Plan::new(fetched.bytes.len(), config, layers, annotations, bytes).map_err(bad);
+                    documents.push(fetched);
+                    let plan = Plan::new(&documents, config, layers, annotations, bytes).map_err(bad)?;
+                    return Ok((plan, documents));
                 }
             }
         }
@@ -190,152 +193,22 @@ impl Inner {
     ) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for (content, diff_id) in plan.layers.clone() {
-            let (inner, source, shown) = (self.clone(), source.clone(), shown.to_owned());
+            let (inner, source) = (self.clone(), source.clone());
             let unpacking = self.state().unpacking(source.registry(), diff_id);
             progress.watch(content.digest, content.size, unpacking.clone());
-            tasks.spawn(async move { inner.layer(&source, content, diff_id, &shown, &unpacking).await });
+            let wanted = Wanted { content, diff_id, keep: plan.keep, shown: shown.to_owned() };
+            tasks.spawn(async move { inner.layer(&source, &wanted, &unpacking).await });
         }
         while let Some(result) = tasks.join_next().await {
             result.map_err(|error| Error::Task { operation: "get a layer", why: error.to_string() })??;
         }
         Ok(())
     }
-
-    /// Gets one layer, unless it is there or somebody else gets it first.
-    async fn layer(
-        self: &Arc<Self>,
-        source: &Source,
-        content: Content,
-        diff_id: Digest,
-        shown: &str,
-        unpacking: &Unpacking,
-    ) -> Result<(), Error> {
-        let _mine = unpacking.turn.lock().await;
-        if self.state().has_layer(&diff_id) {
-            unpacking.found();
-            return Ok(());
-        }
-        // Who had the turn may have failed.
-        unpacking.enter(Phase::Waiting);
-        let permit = self.downloads.acquire().await;
-        let (workspace, unpacked) = self.unpack_from_any(source, &content, diff_id, shown, unpacking).await?;
-        drop(permit);
-        unpacking.enter(Phase::Syncing);
-        self.commit_layer(workspace, unpacked).await?;
-        unpacking.enter(Phase::Done);
-        Ok(())
-    }
-
-    /// Where the content is wrong, the next host may have the right one. A download asks all hosts that are left itself, so
-    /// its other failures are final; what is wrong with the content is worth more to know than who else is away.
-    async fn unpack_from_any(
-        self: &Arc<Self>,
-        source: &Source,
-        content: &Content,
-        diff_id: Digest,
-        shown: &str,
-        unpacking: &Unpacking,
-    ) -> Result<(Workspace, Unpacked), Error> {
-        let mut told: Option<Error> = None;
-        for attempt in 0..source.count() {
-            match self.unpack(source, attempt, content, diff_id, shown, unpacking).await {
-                Err(error @ Error::Layer { .. }) if error.fault() != Fault::Node => {
-                    tracing::debug!(%error, "wrong content");
-                    told.get_or_insert(error);
-                }
-                Err(error) if error.fault() != Fault::Node => return Err(told.unwrap_or(error)),
-                result => return result,
-            }
-        }
-        Err(told.unwrap_or_else(|| Error::NotFound { reference: shown.to_owned() }))
-    }
-
-    /// Streams a blob from its source through both hashes into a fresh directory.
-    async fn unpack(
-        self: &Arc<Self>,
-        source: &Source,
-        attempt: usize,
-        content: &Content,
-        diff_id: Digest,
-        shown: &str,
-        progress: &Unpacking,
-    ) -> Result<(Workspace, Unpacked), Error> {
-        progress.enter(Phase::Downloading);
-        let stream = source.open(attempt, content).await?;
-        let (sender, blob) = Blob::channel(CHUNKS);
-        let workspace = self.trash.workspace_in(&self.root.join("l"))?;
-        let (trash, limits) = (self.trash.clone(), self.config.limits.clone());
-        let unpacking = tokio::task::spawn_blocking(move || {
-            let target = Target { directory: workspace.path(), trash: &trash, limits: &limits };
-            unpack_blob(blob, &target).map(|unpacked| (workspace, unpacked))
-        });
-        let received = feed(stream, sender, content.size, progress).await;
-        progress.enter(Phase::Unpacking);
-        // Also after a failure: when a pull has ended, nothing of it goes on.
-        let unpacked =
-            unpacking.await.map_err(|error| Error::Task { operation: "unpack a layer", why: error.to_string() })?;
-        verdict(received?, content, unpacked, diff_id).map_err(|source| Error::Layer {
-            reference: shown.to_owned(),
-            digest: content.digest.to_string(),
-            source,
-        })
-    }
-}
-
-/// What of a blob arrived.
-enum Received {
-    All(Digest, u64),
-    /// The unpacker gave up, and says why.
-    Part,
-    /// It is longer than its descriptor says.
-    TooMuch(u64),
-}
-
-/// Passes a blob on to the unpacker, hashing it.
-async fn feed(mut stream: Stream, sender: Sender<Bytes>, size: u64, progress: &Unpacking) -> Result<Received, Error> {
-    let (mut hasher, mut received) = (Hasher::default(), 0);
-    while let Some(chunk) = stream.chunk().await? {
-        received += chunk.len() as u64;
-        progress.arrived(chunk.len());
-        if received > size {
-            return Ok(Received::TooMuch(received));
-        }
-        hasher.update(&chunk);
-        if sender.send(chunk).await.is_err() {
-            return Ok(Received::Part);
-        }
-    }
-    let (digest, size) = hasher.finish();
-    Ok(Received::All(digest, size))
-}
-
-/// Whether a layer is what it should be. A blob that is not may fail to unpack in any way, so that is said first.
-fn verdict(
-    received: Received,
-    content: &Content,
-    unpacked: Result<(Workspace, Unpacked), LayerError>,
-    diff_id: Digest,
-) -> Result<(Workspace, Unpacked), LayerError> {
-    match (received, unpacked) {
-        (_, Err(error)) if error.fault() == Fault::Node => Err(error),
-        (Received::TooMuch(got), _) => Err(mismatch("size", content.size, format!("at least {got}"))),
-        (Received::All(_, size), _) if size != content.size => Err(mismatch("size", content.size, size)),
-        (Received::All(digest, _), _) if digest != content.digest => Err(mismatch("digest", content.digest, digest)),
-        (_, Ok((_, unpacked))) if unpacked.diff_id != diff_id => {
-            Err(mismatch("digest of the uncompressed layer (diff id)", diff_id, unpacked.diff_id))
-        }
-        (Received::Part, Ok(_)) => Err(mismatch("size", content.size, "less")),
-        (_, result) => result,
-    }
-}
-
-fn mismatch(what: &'static str, want: impl ToString, got: impl ToString) -> LayerError {
-    LayerError::Mismatch { what, want: want.to_string(), got: got.to_string() }
 }
 
 impl Plan {
     fn new(
-        manifest: usize,
+        documents: &[Fetched],
         config: Content,
         layers: Vec<Content>,
         annotations: BTreeMap<String, String>,
@@ -343,9 +216,14 @@ impl Plan {
     ) -> Result<Self, String> {
         let (_, diff_ids) = manifest::parse_config(&bytes, layers.len())?;
         let text = String::from_utf8(bytes).map_err(|_| "the configuration is not UTF-8".to_owned())?;
-        let size = layers.iter().fold(manifest as u64 + config.size, |sum, layer| sum.saturating_add(layer.size));
+        let manifest = documents.last().map_or(0, |manifest| manifest.bytes.len() as u64);
+        let size = layers.iter().fold(manifest + config.size, |sum, layer| sum.saturating_add(layer.size));
+        let original = Original {
+            documents: documents.iter().map(|document| document.digest).collect(),
+            layers: layers.iter().map(|layer| layer.digest).collect(),
+        };
         let layers = layers.into_iter().zip(diff_ids).collect();
-        Ok(Self { id: config.digest, config: text, layers, size, annotations })
+        Ok(Self { id: config.digest, config: text, layers, size, annotations, original, keep: false })
     }
 
     fn record(&self, covered: BTreeMap<String, Digest>) -> ImageRecord {
@@ -358,5 +236,21 @@ impl Plan {
         let mut record = ImageRecord::new(self.config.clone(), self.size, layers, covered);
         record.annotations.clone_from(&self.annotations);
         record
+    }
+}
+
+impl State {
+    /// What records an image. What it came as before stays, if it is kept.
+    fn steps_to_put(&self, plan: &Plan, covered: BTreeMap<String, Digest>) -> Vec<Step> {
+        let mut record = plan.record(covered);
+        record.originals = self.originals(&plan.id).to_vec();
+        let mut steps = Vec::new();
+        if plan.keep {
+            record.originals.retain(|original| *original != plan.original);
+            record.originals.insert(0, plan.original.clone());
+            steps = self.steps_to_keep(&plan.original);
+        }
+        steps.push(Step::PutImage(plan.id, record));
+        steps
     }
 }

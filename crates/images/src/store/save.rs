@@ -1,4 +1,8 @@
-//! Image archives for elsewhere: the layers are packed again, so their digests are new, and with them the images' ids.
+//! Image archives for elsewhere. An image whose blobs are kept is in them as it came. The layers of others are packed again,
+//! so their digests are new, and with them the images' ids.
+
+mod layer;
+mod original;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,14 +10,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use layer::Layer;
 use tokio::sync::mpsc::Sender;
 
 use super::{Inner, Store, check, pull::Hold};
 use crate::{
     Error,
     archive::write::{self, Form, Part},
-    digest::{Digest, Hasher},
+    digest::Digest,
     error::blocking,
+    index::Original,
     layer::Packing,
     manifest::Content,
     reference::{Reference, Version},
@@ -41,6 +47,9 @@ struct Chosen {
     /// Lowest first.
     layers: Vec<Digest>,
     names: BTreeSet<String>,
+    repo_digests: Vec<String>,
+    /// What it came as, where all of that is kept, the latest first.
+    originals: Vec<Original>,
 }
 
 impl Store {
@@ -48,12 +57,13 @@ impl Store {
     /// in the archive by that tag, one asked for otherwise by all its tags. The same images always give the same bytes.
     pub async fn save(&self, images: &[String], form: Form, out: Sender<Bytes>) -> Result<Vec<Saved>, Error> {
         let chosen = images.iter().try_fold(Vec::new(), |chosen, name| self.inner.choose(chosen, name))?;
-        let layers: BTreeSet<Digest> = chosen.iter().flat_map(|image| image.layers.iter().copied()).collect();
-        let hold = Hold::new(&self.inner, layers.iter().copied());
-        let packings = layers.into_iter().map(|layer| Ok((layer, self.inner.packing(layer)?)));
-        let packings = packings.collect::<Result<BTreeMap<_, _>, Error>>()?;
+        let layers = chosen.iter().flat_map(|image| image.layers.iter());
+        let blobs = chosen.iter().flat_map(|image| image.originals.iter().flat_map(Original::blobs));
+        let hold = Hold::new(&self.inner, layers.chain(blobs).copied());
+        let inner = self.inner.clone();
         blocking("save images", move || {
-            let saved = save(&chosen, &packings, form, out);
+            let (packed, blobs, layers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            let saved = Archive { inner: &inner, form, out: &out, packed, blobs, layers }.save(&chosen);
             drop(hold);
             saved
         })
@@ -78,7 +88,9 @@ impl Inner {
         check::refuse(&state.layers, name, image.layers.iter().map(|layer| &layer.diff_id))?;
         let layers = image.layers.iter().map(|layer| layer.diff_id).collect();
         let config = state.config(&id).ok_or_else(missing)?;
-        chosen.push(Chosen { id, config, annotations: image.annotations.clone(), layers, names });
+        let originals = state.originals(&id).iter().filter(|original| state.is_whole(original)).cloned().collect();
+        let (annotations, repo_digests) = (image.annotations.clone(), image.repo_digests.clone());
+        chosen.push(Chosen { id, config, annotations, layers, names, repo_digests, originals });
         Ok(chosen)
     }
 
@@ -93,58 +105,70 @@ impl Inner {
     }
 }
 
-/// Twice over each layer: an archive names and measures a file before its content, which is known when it has been packed.
-fn save(
-    chosen: &[Chosen],
-    packings: &BTreeMap<Digest, Packing>,
+/// An archive that is put together. Each layer is gone over twice: its digest and size come before its content.
+struct Archive<'a> {
+    inner: &'a Inner,
     form: Form,
-    out: Sender<Bytes>,
-) -> Result<Vec<Saved>, Error> {
-    let mut packed = BTreeMap::new();
-    for (layer, packing) in packings {
-        packed.insert(*layer, measure(packing, &out)?);
-    }
-    let mut images = Vec::new();
-    for image in chosen {
-        let layers: Vec<_> = image.layers.iter().filter_map(|layer| packed.get(layer).copied()).collect();
-        let config = with_layers(&image.config, &image.layers, &layers);
-        let names = image.names.iter().cloned().collect();
-        images.push(write::Image { config, layers, names, annotations: image.annotations.clone() });
-    }
-    let by_digest: BTreeMap<Digest, &Packing> =
-        packed.iter().filter_map(|(layer, content)| Some((content.digest, packings.get(layer)?))).collect();
-    let mut chunks = Chunks { sender: out, buffer: BytesMut::with_capacity(CHUNK) };
-    for part in write::parts(&images, form) {
-        match part {
-            Part::Bytes(name, bytes) => write::member(&name, &bytes, &mut chunks)?,
-            Part::Layer(name, content) => {
-                let Some(packing) = by_digest.get(&content.digest) else { continue };
-                write::begin(&name, content.size, &mut chunks)?;
-                let mut hashed = Hashed { hasher: Hasher::default(), out: &mut chunks };
-                packing.write(&mut hashed)?;
-                let (digest, size) = hashed.hasher.finish();
-                if (digest, size) != (content.digest, content.size) {
-                    let changed = io::Error::other("the layer was changed while it was packed");
-                    return Err(Error::io("pack", &packing.directory)(changed));
-                }
-                write::end(size, &mut chunks)?;
-            }
-        }
-    }
-    write::finish(&mut chunks)?;
-    let saved = chosen.iter().zip(&images).map(|(chosen, image)| Saved {
-        id: chosen.id.to_string(),
-        saved_id: Digest::of(image.config.as_bytes()).to_string(),
-        names: image.names.clone(),
-    });
-    Ok(saved.collect())
+    out: &'a Sender<Bytes>,
+    /// What layers come to when they are packed again, by diff id.
+    packed: BTreeMap<Digest, Content>,
+    /// What kept blobs come to; nothing if they are damaged.
+    blobs: BTreeMap<Digest, Option<Content>>,
+    /// By their digest in the archive.
+    layers: BTreeMap<Digest, Layer>,
 }
 
-fn measure(packing: &Packing, out: &Sender<Bytes>) -> Result<Content, Error> {
-    let mut hashed = Hashed { hasher: Hasher::default(), out: &mut Nobody(out) };
-    packing.write(&mut hashed)?;
-    let (digest, size) = hashed.hasher.finish();
-    Ok(Content { digest, size })
+impl Archive<'_> {
+    fn save(mut self, chosen: &[Chosen]) -> Result<Vec<Saved>, Error> {
+        let (mut images, mut saved) = (Vec::new(), Vec::new());
+        for image in chosen {
+            let mut forms = self.as_it_came(image);
+            if forms.is_empty() {
+                forms.push(self.packed_again(image)?);
+            }
+            let config = forms.first().map_or(&image.config, |form| &form.config);
+            let saved_id = Digest::of(config.as_bytes()).to_string();
+            let names = image.names.iter().cloned().collect();
+            saved.push(Saved { id: image.id.to_string(), saved_id, names });
+            images.extend(forms);
+        }
+        self.write(&images)?;
+        Ok(saved)
+    }
+
+    fn write(&self, images: &[write::Image]) -> Result<(), Error> {
+        let mut chunks = Chunks { sender: self.out, buffer: BytesMut::with_capacity(CHUNK) };
+        for part in write::parts(images, self.form) {
+            match part {
+                Part::Bytes(name, bytes) => write::member(&name, &bytes, &mut chunks)?,
+                Part::Layer(name, content) => {
+                    let Some(layer) = self.layers.get(&content.digest) else { continue };
+                    write::begin(&name, content.size, &mut chunks)?;
+                    layer.write_measured(content, &mut chunks)?;
+                    write::end(content.size, &mut chunks)?;
+                }
+            }
+        }
+        write::finish(&mut chunks)
+    }
+
+    fn packed_again(&mut self, chosen: &Chosen) -> Result<write::Image, Error> {
+        let layers = chosen.layers.iter().map(|layer| self.pack(*layer)).collect::<Result<Vec<_>, _>>()?;
+        let config = with_layers(&chosen.config, &chosen.layers, &layers);
+        let (names, annotations) = (chosen.names.iter().cloned().collect(), chosen.annotations.clone());
+        Ok(write::Image { config, layers, names, annotations, documents: Vec::new() })
+    }
+
+    fn pack(&mut self, diff_id: Digest) -> Result<Content, Error> {
+        if let Some(content) = self.packed.get(&diff_id) {
+            return Ok(*content);
+        }
+        let layer = Layer::Packed(self.inner.packing(diff_id)?);
+        let content = layer.measure(self.out)?;
+        self.layers.insert(content.digest, layer);
+        self.packed.insert(diff_id, content);
+        Ok(content)
+    }
 }
 
 /// A configuration that names the layers as they are packed now: byte for byte the same if that is how they came.
@@ -158,44 +182,13 @@ pub(crate) fn with_layers(config: &str, before: &[Digest], now: &[Content]) -> S
     value.to_string()
 }
 
-/// Hashes what goes through.
-struct Hashed<'a, W> {
-    hasher: Hasher,
-    out: &'a mut W,
-}
-
-impl<W: Write> Write for Hashed<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hasher.update(bytes.get(..written).unwrap_or_default());
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// Takes everything, as long as somebody waits for what comes after.
-struct Nobody<'a>(&'a Sender<Bytes>);
-
-impl Write for Nobody<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.is_closed() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Hands on what is written, in chunks.
-struct Chunks {
-    sender: Sender<Bytes>,
+struct Chunks<'a> {
+    sender: &'a Sender<Bytes>,
     buffer: BytesMut,
 }
 
-impl Write for Chunks {
+impl Write for Chunks<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(CHUNK - self.buffer.len());
         self.buffer.extend_from_slice(bytes.get(..taken).unwrap_or_default());

@@ -55,6 +55,14 @@ impl Source {
         }
     }
 
+    /// Whether its manifests are those that the images were made with.
+    pub fn has_originals(&self) -> bool {
+        match self {
+            Self::Registry(_) => true,
+            Self::Archive(layout) => layout.has_originals(),
+        }
+    }
+
     /// How many places a blob can be read from.
     pub fn count(&self) -> usize {
         match self {

@@ -9,11 +9,18 @@ use super::{pins::Pins, progress::Unpacking};
 use crate::{
     Error, Image, Usage,
     digest::Digest,
-    index::{Contents, ImageRecord, LayerRecord, Step},
+    index::{BlobRecord, Contents, ImageRecord, LayerRecord, Original, Step},
     manifest,
     reference::{Reference, Version},
     snapshot::SnapshotRecord,
 };
+
+/// What nothing uses any more.
+#[derive(Default)]
+pub(super) struct Unused {
+    pub layers: BTreeMap<Digest, LayerRecord>,
+    pub blobs: BTreeMap<Digest, BlobRecord>,
+}
 
 /// Everything that is whole, and who uses it.
 #[derive(Default)]
@@ -21,11 +28,15 @@ pub(super) struct State {
     images: BTreeMap<Digest, (ImageRecord, Arc<Image>)>,
     references: BTreeMap<String, Digest>,
     pub layers: BTreeMap<Digest, LayerRecord>,
+    /// Those that have their places. The index names them when an image does.
+    pub blobs: BTreeMap<Digest, BlobRecord>,
     pub snapshots: BTreeMap<String, SnapshotRecord>,
-    /// Layers that a pull counts on.
+    /// Layers and blobs that a pull counts on.
     pub held: HashMap<Digest, usize>,
-    /// Layers that a pull gets although they are there.
+    /// Layers and blobs that a pull gets although they are there.
     pub anew: HashSet<Digest>,
+    /// Whether what is pulled or loaded is kept as it came, too.
+    pub keep_blobs: bool,
     /// Who unpacks a layer from a registry has its turn; others wait for it and then find the layer. Nobody waits for
     /// another registry, which may be slow on purpose.
     unpacking: HashMap<(String, Digest), Weak<Unpacking>>,
@@ -43,7 +54,8 @@ impl State {
         directories: &HashSet<u64>,
         wrong_files: impl Fn(&LayerRecord) -> Option<String>,
     ) -> (Self, Vec<Step>) {
-        let mut state = Self { snapshots: snapshots.into_iter().collect(), ..Self::default() };
+        let snapshots = snapshots.into_iter().collect();
+        let mut state = Self { snapshots, blobs: contents.blobs, ..Self::default() };
         let mut wrong = Vec::new();
         for (id, mut layer) in contents.layers {
             let missing = (!directories.contains(&layer.directory)).then(|| "its directory is missing".to_owned());
@@ -92,6 +104,8 @@ impl State {
                 Step::DropReference(name) => renamed.extend(self.references.remove(&name)),
                 Step::PutLayer(id, layer) => drop(self.layers.insert(id, layer)),
                 Step::DropLayer(id) => drop(self.layers.remove(&id)),
+                Step::PutBlob(id, blob) => drop(self.blobs.insert(id, blob)),
+                Step::DropBlob(id) => drop(self.blobs.remove(&id)),
             }
         }
         renamed.into_iter().for_each(|id| self.rename(id));
@@ -134,6 +148,11 @@ impl State {
     /// An image's configuration, byte for byte.
     pub fn config(&self, id: &Digest) -> Option<String> {
         self.images.get(id).map(|(record, _)| record.config.clone())
+    }
+
+    /// What an image came as, where that is kept, the latest first.
+    pub fn originals(&self, id: &Digest) -> &[Original] {
+        self.images.get(id).map(|(record, _)| record.originals.as_slice()).unwrap_or_default()
     }
 
     pub fn list(&self) -> Vec<Arc<Image>> {
@@ -211,11 +230,7 @@ impl State {
 
     /// What to call them.
     pub fn names_with(&self, layer: &Digest) -> Vec<String> {
-        let name = |image: Arc<Image>| {
-            let name = image.repo_tags.first().or(image.repo_digests.first()).unwrap_or(&image.id);
-            name.clone()
-        };
-        self.images_with(layer).into_iter().map(name).collect()
+        self.images_with(layer).into_iter().map(|image| image.shown().to_owned()).collect()
     }
 
     /// What is wrong with what the index has of an image.
@@ -256,9 +271,11 @@ impl State {
         previous.flat_map(|previous| &previous.snapshots).any(|name| name == snapshot)
     }
 
-    /// What forgets the layers that nothing uses.
+    /// What forgets the layers and blobs that nothing uses.
     pub fn steps_to_collect(&self) -> Vec<Step> {
-        self.unused_without(&BTreeSet::new()).into_iter().map(Step::DropLayer).collect()
+        let nothing = BTreeSet::new();
+        let layers = self.unused_without(&nothing).into_iter().map(Step::DropLayer);
+        layers.chain(self.unused_blobs_without(&nothing).into_iter().map(Step::DropBlob)).collect()
     }
 
     /// The layers that nothing would use without these images.
@@ -272,24 +289,39 @@ impl State {
         self.layers.keys().filter(|id| !used.contains(id)).copied().collect()
     }
 
-    /// Takes the layers that nothing uses out, with the steps that forget them.
-    pub fn take_unused(&mut self) -> (Vec<Step>, BTreeMap<Digest, LayerRecord>) {
+    /// The kept blobs that nothing would use without these images.
+    pub fn unused_blobs_without(&self, gone: &BTreeSet<Digest>) -> Vec<Digest> {
+        let mut used: HashSet<Digest> = self.held.keys().copied().collect();
+        let images = self.images.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, (image, _))| image);
+        used.extend(images.flat_map(|image| &image.originals).flat_map(Original::blobs));
+        self.blobs.keys().filter(|id| !used.contains(id)).copied().collect()
+    }
+
+    /// Takes what nothing uses out, with the steps that forget it.
+    pub fn take_unused(&mut self) -> (Vec<Step>, Unused) {
         let steps = self.steps_to_collect();
-        let mut taken = BTreeMap::new();
+        let mut taken = Unused::default();
         for step in &steps {
-            if let Step::DropLayer(id) = step
-                && let Some(layer) = self.layers.remove(id)
-            {
-                taken.insert(*id, layer);
+            match step {
+                Step::DropLayer(id) => taken.layers.extend(self.layers.remove(id).map(|layer| (*id, layer))),
+                Step::DropBlob(id) => taken.blobs.extend(self.blobs.remove(id).map(|blob| (*id, blob))),
+                _ => {}
             }
         }
         (steps, taken)
     }
 
-    /// What all layers take.
+    /// Puts back what was taken.
+    pub fn put_back(&mut self, taken: Unused) {
+        self.layers.extend(taken.layers);
+        self.blobs.extend(taken.blobs);
+    }
+
+    /// What all layers and kept blobs take.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         self.layers.values().for_each(|layer| usage += layer.usage);
+        self.blobs.values().for_each(|blob| usage += blob.usage);
         usage
     }
 

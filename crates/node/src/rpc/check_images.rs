@@ -51,6 +51,10 @@ fn message(event: CheckEvent) -> api::CheckImagesResponse {
         CheckEvent::Layer { layer, images, verdict } => {
             api::check_images_response::What::Found(found(layer.to_string(), images, verdict))
         }
+        CheckEvent::Blob { blob, images, verdict } => api::check_images_response::What::Found(api::CheckFound {
+            blob: blob.to_string(),
+            ..found(String::new(), images, verdict)
+        }),
         CheckEvent::Image { image, verdict } => {
             api::check_images_response::What::Found(found(String::new(), vec![image], verdict))
         }
@@ -74,5 +78,6 @@ fn found(layer: String, images: Vec<String>, verdict: Verdict) -> api::CheckFoun
         findings: findings.first.into_iter().map(finding).collect(),
         findings_count: findings.count,
         why,
+        blob: String::new(),
     }
 }

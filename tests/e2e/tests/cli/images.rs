@@ -121,3 +121,30 @@ fn images_are_tagged_inspected_saved_loaded_and_cleared_up() {
         assert!(left.len() == 1 && left[0].pinned, "{left:?}");
     });
 }
+
+#[test]
+fn an_image_whose_blobs_are_kept_is_saved_as_it_came() {
+    let extra = "[images]\nkeep_blobs = true\n".to_owned();
+    lab::test(Setup { extra, ..Setup::default() }, async |lab| {
+        let built = made();
+        let name = lab.image("made", &built).await;
+        let digests = async || lab.cri.image(&name).await.unwrap().unwrap().repo_digests;
+        let pulled = digests().await;
+        let (file, kept) = (lab.paths.dir.join("a.tar").display().to_string(), lab.paths.root().join("images/b"));
+        let saved = output(lab, &["image", "save", "-o", &file, &name]).await;
+        assert!(saved.status.success() && saved.stderr.is_empty(), "{saved:?}");
+        succeed(lab, &["image", "rm", &name]).await;
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
+        assert!(succeed(lab, &["image", "load", &file]).await.contains(&built.id()));
+        assert_eq!(digests().await, pulled);
+
+        let blob = fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+        fs::write(&blob, "damaged").unwrap();
+        let checked = output(lab, &["check"]).await;
+        let text = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.code() == Some(1) && text.contains("kept blob") && text.contains("1 broken"), "{text}");
+        assert_eq!(succeed(lab, &["check"]).await, "6 good, 0 repaired, 0 broken, 0 not recorded\n");
+        let mended = succeed(lab, &["check", "--repair"]).await;
+        assert!(mended.ends_with("6 good, 1 repaired, 0 broken, 0 not recorded\n") && blob.exists(), "{mended}");
+    });
+}
