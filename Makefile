@@ -10,7 +10,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e docs bench bench-pull test-power-loss fuzz install clean
+.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e docs bench bench-pull test-v2 test-power-loss fuzz install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,7 +68,11 @@ bench-pull: deps-test build ## Measure pulling a large image (in turns with cont
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench-pull $(SOCKETS)
 
 deps-guest: deps-test
-	@$(SUDO) scripts/install-packages qemu-system-x86 busybox-static e2fsprogs xfsprogs binutils cpio kmod
+	@$(SUDO) scripts/install-packages qemu-system-x86 qemu-system-common busybox-static e2fsprogs xfsprogs binutils cpio kmod apparmor
+
+test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as cargo's options, separated by semicolons)
+	$(CARGO) build --workspace --locked
+	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) $(if $(TARGETS),TARGETS="$(TARGETS)") scripts/test-v2 $(if $(FILTER),-- $(FILTER))
 
 test-power-loss: deps-guest build ## Cut the power of a guest that pulls images, and compare what is left (ROUNDS: how often; GUESTS; FILESYSTEM: ext4 or xfs)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e

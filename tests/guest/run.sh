@@ -1,9 +1,11 @@
 #!/bin/bash
-# Runs tests in a guest of scripts/test-v2, as its first process: run.sh DIRECTORY, where `commands` lists them, a command a
-# line: `DIRECTORY COMMAND`. The last word on the second serial line is how that ended: 0, or how many failed.
+# Runs tests in a guest of scripts/test-v2, as its first process: run.sh DIRECTORY, whose file `commands` has a test program
+# a line, with the directory it is to run in before it and its arguments after it. The second serial line says at the end how many
+# programs failed, and nothing if it did not come to an end. What fails is run once more, alone, as scripts/test-twice does.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
-failed=0
+most=3
+source "$(dirname "$(readlink -f "$0")")/../../scripts/failures.sh"
 
 # What systemd, or a node's initramfs, makes before anything else.
 prepare() {
@@ -22,7 +24,24 @@ prepare() {
   ip link set lo up
   # All of a node's processes are in a cgroup of their own, so that controllers can be enabled below the root.
   mkdir /sys/fs/cgroup/init.scope && echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs
-  cat /sys/fs/cgroup/cgroup.controllers | sed 's/\</+/g' >/sys/fs/cgroup/cgroup.subtree_control
+  sed 's/\</+/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+}
+
+# A test program with its arguments.
+run() {
+  local log names name
+  log=$(mktemp)
+  "$@" </dev/null 2>&1 | tee "$log"
+  ((PIPESTATUS[0] == 0)) && return
+  mapfile -t names < <(failed "$log")
+  panics "$log" >>/run/panics
+  ((${#names[@]} > 0 && ${#names[@]} <= most)) || return 1
+  for name in "${names[@]}"; do
+    echo "corten: run once more, alone: $name"
+    "$1" --exact "$name" </dev/null 2>&1 | tee "$log"
+    ((PIPESTATUS[0] == 0)) && grep -qxF "test $name ... ok" "$log" || return 1
+    flaky+=("$name")
+  done
 }
 
 # Before /var/tmp, where the list may be, is covered.
@@ -30,16 +49,21 @@ mapfile -t commands <"$1/commands"
 prepare
 echo "corten: guest $(uname -r), cgroup v2 with $(cat /sys/fs/cgroup/cgroup.controllers), LSMs $(cat /sys/kernel/security/lsm)," \
   "$(nproc) processors, up $(cut -d' ' -f1 /proc/uptime) s"
+failed=() flaky=()
 for line in "${commands[@]}"; do
-  read -r directory command <<<"$line"
-  cd "$directory" || exit
-  echo "corten: run $command"
+  eval "words=($line)"
+  cd "${words[0]}" || exit
+  echo "corten: run ${words[*]:1}"
   begun=$SECONDS
-  eval "$command" </dev/null 2>&1 || { failed=$((failed + 1)); echo "corten: FAILED $command"; }
+  run "${words[@]:1}" || failed+=("$(basename "${words[1]}")")
   echo "corten: took $((SECONDS - begun)) s"
 done
-((${#commands[@]} > 0)) || failed=1
-echo "$failed" >/dev/ttyS1
+echo
+[[ ! -s /run/panics ]] || cat /run/panics
+((${#flaky[@]} == 0)) || echo "corten: FLAKY in the guest, failed among others and passed alone: ${flaky[*]}"
+((${#failed[@]} == 0)) || echo "corten: FAILED in the guest: ${failed[*]}"
+((${#commands[@]} > 0)) || failed=("nothing to run")
+echo "${#failed[@]}" >/dev/ttyS1
 sync
 echo o >/proc/sysrq-trigger
 sleep 60
