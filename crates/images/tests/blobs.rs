@@ -8,17 +8,20 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use corten_images::{CheckEvent, CheckOptions, Digest, Form as ArchiveForm, Image, Saved, Store, Verdict};
-use redb::{Database, ReadableDatabase, TableHandle};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use serde_json::Value;
 use support::{
     Registry,
     build::{self, Built, BuiltLayer, Form, Packing, architecture, archive},
+    liar::{Answer, Liar, Seen},
     store,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 async fn keeping(root: &Path) -> Store {
     store(root).await.keeping_blobs(true).unwrap()
@@ -284,4 +287,47 @@ async fn a_damaged_blob_is_found_dropped_not_saved_and_pulled_anew() {
     assert!(found.iter().any(|(_, verdict)| matches!(verdict, Verdict::NotRepaired { .. })), "{found:?}");
     opened.usable(&image).unwrap();
     assert_eq!(entries(root.path().join("l")), 4);
+}
+
+#[tokio::test]
+async fn a_pull_holds_its_blobs_and_an_earlier_release_lets_go_of_them() {
+    let (registry, root) = (Registry::start(), tempfile::tempdir().unwrap());
+    let other = Built::simple("f", b"other");
+    registry.push("other", "1", &other, Form::Oci).await;
+    let built = Built::new(vec![layer(b"base", Packing::Gzip), layer(b"own", Packing::Zstd)]);
+    let (go_on, held) = watch::channel(false);
+    let slow = format!("/blobs/{}", Digest::of(&built.layers[1].blob));
+    let blob = built.layers[1].blob.clone();
+    let slowly = move |seen: &Seen| Answer::of(&blob, seen).hang(10, held.clone());
+    let liar = Liar::of(&built, move |seen| seen.path.contains(&slow).then(|| slowly(seen))).await;
+
+    let opened = keeping(root.path()).await;
+    opened.pull(&registry.reference("other:1"), None).await.unwrap();
+    let pull = tokio::spawn(opened.pull(&format!("{}/slow:1", liar.address), None));
+    let first = root.path().join("b").join(Digest::of(&built.layers[0].blob).hex());
+    while !first.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    opened.remove(&other.id()).await.unwrap();
+    go_on.send(true).unwrap();
+    let image = pull.await.unwrap().unwrap();
+    assert_eq!(blobs(root.path()).len(), 3);
+    assert!(is_saved_as_it_came(&opened, &image).await);
+    drop(opened);
+
+    // It knows of no blobs, and writes the image's record without them.
+    let database = Database::open(root.path().join("index.redb")).unwrap();
+    let table = TableDefinition::<&str, &[u8]>::new("images");
+    let transaction = database.begin_write().unwrap();
+    let mut images = transaction.open_table(table).unwrap();
+    let mut record: Value = serde_json::from_slice(images.get(image.id.as_str()).unwrap().unwrap().value()).unwrap();
+    assert!(record.as_object_mut().unwrap().remove("originals").is_some());
+    images.insert(image.id.as_str(), record.to_string().as_bytes()).unwrap();
+    drop(images);
+    transaction.commit().unwrap();
+    drop(database);
+    let opened = keeping(root.path()).await;
+    opened.usable(&image).unwrap();
+    assert_eq!(entries(root.path().join("b")), 0);
+    assert!(!is_saved_as_it_came(&opened, &image).await);
 }

@@ -96,13 +96,14 @@ impl Inner {
         self.trash.file().map_err(Error::io("create a file below", &self.root))
     }
 
-    /// Forgets a blob that is not what it should be, and deletes it. Fine if there is none.
+    /// Deletes a blob that is not what it should be, and forgets it. Fine if there is none.
     pub(super) async fn drop_blob(self: &Arc<Self>, blob: Digest) -> Result<(), Error> {
+        let turn = self.turn().await;
         if !self.state().blobs.contains_key(&blob) {
             return Ok(());
         }
-        self.apply(self.turn().await, vec![Step::DropBlob(blob)]).await?;
         self.trash.take_path(&self.blob_path(&blob))?;
+        self.apply(turn, vec![Step::DropBlob(blob)]).await?;
         self.trash.clone().empty_soon();
         Ok(())
     }
