@@ -306,6 +306,7 @@ async fn a_pull_holds_its_blobs_and_an_earlier_release_lets_go_of_them() {
     let pull = tokio::spawn(opened.pull(&format!("{}/slow:1", liar.address), None));
     let first = root.path().join("b").join(Digest::of(&built.layers[0].blob).hex());
     while !first.exists() {
+        assert!(!pull.is_finished());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     opened.remove(&other.id()).await.unwrap();
