@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod quota;
 pub mod selinux;
 pub mod spawn;
 pub mod user_namespace;

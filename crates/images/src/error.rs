@@ -132,6 +132,14 @@ pub enum Error {
         /// What was found.
         why: String,
     },
+    /// The file system cannot limit what containers write.
+    #[error("what containers write cannot be limited in {}: {why}", path.display())]
+    Quota {
+        /// Where they write.
+        path: PathBuf,
+        /// Why it cannot be.
+        why: String,
+    },
     /// The disk.
     #[error("{operation} {}: {source}", path.display())]
     Io {
@@ -176,7 +184,9 @@ impl Error {
             Self::Broken { .. } => Fault::Precondition,
             Self::Registry { .. } | Self::Image { .. } => Fault::Outside,
             Self::Layer { source, .. } => source.fault(),
-            Self::HostsFile { .. } | Self::Io { .. } | Self::Index { .. } | Self::Task { .. } => Fault::Node,
+            Self::HostsFile { .. } | Self::Quota { .. } | Self::Io { .. } | Self::Index { .. } | Self::Task { .. } => {
+                Fault::Node
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     Error,
     digest::Digest,
     disk::{Trash, children, copy_attributes, make_directory},
+    projects::Projects,
 };
 
 const RECORD: &str = "snapshot.json";
@@ -45,6 +46,9 @@ pub(crate) struct SnapshotRecord {
     /// What is mounted besides.
     #[serde(default)]
     pub mounted: Vec<Held>,
+    /// The project of what is written, where the file system counts by project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<u32>,
 }
 
 /// An image that is held on to.
@@ -58,7 +62,7 @@ pub(crate) struct Held {
 
 impl SnapshotRecord {
     pub fn new(root: Held, mounted: Vec<Held>) -> Self {
-        Self { version: VERSION, root, mounted }
+        Self { version: VERSION, root, mounted, project: None }
     }
 
     /// Everything held on to.
@@ -96,18 +100,23 @@ pub(crate) fn over_mounted(directory: &Path, number: usize) -> PathBuf {
 }
 
 /// Makes a snapshot's directory: the upper one like `root`, with the owners that the container's user namespace gives
-/// it, if it has one; and those over what is mounted besides, whose owners are mapped as the layers' are.
+/// it, if it has one; and those over what is mounted besides, whose owners are mapped as the layers' are. What is written
+/// gets a project, which is in the record also when this fails.
 pub(crate) fn create(
     trash: &std::sync::Arc<Trash>,
     directory: &Path,
-    record: &SnapshotRecord,
+    record: &mut SnapshotRecord,
     root: &Top,
     mounted: &[Top],
     users: Option<&Mappings>,
+    projects: &Projects,
 ) -> Result<(), Error> {
     let workspace = trash.workspace()?;
     let (upper, work) = upper_and_work(workspace.path());
     make_directory(&work)?;
+    make_directory(&upper)?;
+    // overlayfs moves files from one to the other, which can only be within a project.
+    record.project = projects.claim(&[&upper, &work])?;
     make_top(&upper, root)?;
     if let Some(users) = users {
         let covered = root.covered.iter().map(|(path, _)| upper.join(path));

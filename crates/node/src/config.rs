@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corten_cri::wire::Shapes;
+use corten_images::WritableLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::interface::InterfaceConfig;
@@ -69,6 +70,26 @@ pub struct ImagesConfig {
     pub pinned: Vec<String>,
     /// Whether layers' archives and manifests are kept as they came, too, so that `corten image save` gives them out unchanged.
     pub keep_blobs: bool,
+    /// The most bytes that one container may write into its own files (not its volumes). Needs a file system that enforces
+    /// project quotas, below `root`.
+    pub writable_layer_bytes: Option<u64>,
+    /// The most files, directories and everything else that it may have there. Needs the same.
+    pub writable_layer_inodes: Option<u64>,
+}
+
+impl ImagesConfig {
+    /// What a container may write.
+    pub fn limits(&self) -> WritableLimits {
+        WritableLimits { bytes: self.writable_layer_bytes, inodes: self.writable_layer_inodes }
+    }
+
+    /// Less than this, and no container starts: mount points and the like are made there.
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let (bytes, inodes) =
+            (self.writable_layer_bytes.unwrap_or(u64::MAX), self.writable_layer_inodes.unwrap_or(u64::MAX));
+        require(bytes >= 1 << 20, "images.writable_layer_bytes", bytes, "must be at least 1048576")?;
+        require(inodes >= 100, "images.writable_layer_inodes", inodes, "must be at least 100")
+    }
 }
 
 /// A runtime handler: a program with runc's command line.
@@ -293,6 +314,7 @@ impl Config {
             let plain = !pattern.is_empty() && !pattern.contains(char::is_whitespace);
             require(plain, "images.pinned", pattern, "must be a pattern of image names")?;
         }
+        self.images.check_limits()?;
         let messages = Shapes::compiled().ok();
         for name in &self.interface.refuse_unknown_fields_in {
             let known = messages.is_none_or(|messages| messages.message(name).is_some());
@@ -363,6 +385,8 @@ mod tests {
             ("[registry]\ndocker_config = \"x\"", "registry.docker_config"),
             ("[container_log]\nmax_line = 1", "container_log.max_line"),
             ("[images]\npinned = [\"a b\"]", "images.pinned"),
+            ("[images]\nwritable_layer_bytes = 1000", "images.writable_layer_bytes"),
+            ("[images]\nwritable_layer_inodes = 1", "images.writable_layer_inodes"),
             ("[streaming]\ntls_cert = \"/x\"", "streaming.tls_cert"),
             ("[streaming]\ntls_cert = \"x\"\ntls_key = \"/y\"", "streaming.tls_cert"),
             ("[streaming]\nattach_buffer = 1", "streaming.attach_buffer"),

@@ -73,6 +73,7 @@ impl Node {
         let images = corten_images::Store::open(&config.root.join("images"), config.registry.clone()).await?;
         let images = images.pinning(corten_images::Pins::new(&config.images.pinned));
         let images = images.keeping_blobs(config.images.keep_blobs)?;
+        let images = images.limiting(config.images.limits()).map_err(|error| Error::node(limited(&config), error))?;
         let network = Network::open(&config.network, &config.state, &config.root)?;
         let (streaming, listener) = Endpoint::listen(&config.streaming).await?;
         let node = Self {
@@ -156,6 +157,14 @@ impl Node {
         let node = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&node)).await;
         done.unwrap_or_else(|error| Err(Error::node("blocking work", error)))
+    }
+}
+
+/// The key that limits what containers write.
+fn limited(config: &Config) -> &'static str {
+    match config.images.writable_layer_bytes {
+        Some(_) => "images.writable_layer_bytes",
+        None => "images.writable_layer_inodes",
     }
 }
 

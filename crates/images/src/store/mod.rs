@@ -9,6 +9,7 @@ mod pins;
 mod progress;
 mod pull;
 mod save;
+mod snapshots;
 mod source;
 mod state;
 mod sync;
@@ -19,7 +20,6 @@ use std::{
 };
 
 pub use check::{CheckEvent, CheckOptions, Verdict};
-use corten_host::user_namespace::Mappings;
 use layers::OnDisk;
 pub use manage::{Inspected, Pruned};
 pub use pins::Pins;
@@ -35,14 +35,15 @@ use tokio::{
 };
 
 use crate::{
-    Auth, Config, Error, Image, Snapshot, Usage,
+    Auth, Config, Error, Image, Usage,
     digest::Digest,
     disk::{self, Trash},
     error::blocking,
     index::{Index, LayerRecord, Step},
+    projects::Projects,
     reference::Reference,
     registry::{Explanation, explain},
-    snapshot::{self, Held, SnapshotRecord, Top},
+    snapshot,
     view::{self, Kind},
 };
 
@@ -60,6 +61,7 @@ struct Inner {
     root: PathBuf,
     config: Config,
     trash: Arc<Trash>,
+    projects: Projects,
     index: Index,
     state: Mutex<State>,
     /// One change of the index at a time, from what it is decided on to what follows from it.
@@ -159,75 +161,9 @@ impl Store {
         check::refuse(&self.inner.state().layers, &image.id, layers)
     }
 
-    /// The same for all that a container's snapshot shows.
-    pub fn snapshot_usable(&self, container: &str) -> Result<(), Error> {
-        let state = self.inner.state();
-        let held = state.snapshots.get(container).into_iter().flat_map(SnapshotRecord::held);
-        held.into_iter().try_for_each(|held| check::refuse(&state.layers, &held.image, held.layers.iter()))
-    }
-
     /// Where layers and snapshots are, and what the layers take there, with the blobs that are kept.
     pub fn filesystem(&self) -> (PathBuf, Usage) {
         (self.inner.root.clone(), self.inner.state().usage())
-    }
-
-    /// Makes the writable directories for a container and holds the image's layers until they are removed, and those of
-    /// the images that it has `mounted` besides. If there are some by this name already, they are returned. What is in
-    /// them is owned as the container's user namespace, if it has one, maps it.
-    pub async fn prepare_snapshot(
-        &self,
-        container: &str,
-        image: &Image,
-        users: Option<&Mappings>,
-        mounted: &[Arc<Image>],
-    ) -> Result<Snapshot, Error> {
-        snapshot::check_name(container)?;
-        if let Some(snapshot) = self.snapshot(container) {
-            return Ok(snapshot);
-        }
-        let inner = self.inner.clone();
-        let (container, users) = (container.to_owned(), users.cloned());
-        let record = SnapshotRecord::new(held(image), mounted.iter().map(|image| held(image)).collect());
-        blocking("prepare a snapshot", move || inner.prepare_snapshot(&container, record, users.as_ref())).await
-    }
-
-    /// A container's snapshot.
-    pub fn snapshot(&self, container: &str) -> Option<Snapshot> {
-        let state = self.inner.state();
-        let record = state.snapshots.get(container)?;
-        Some(self.inner.describe(&state, container, record))
-    }
-
-    /// Removes a container's snapshot. Fine if there is none.
-    pub async fn remove_snapshot(&self, container: &str) -> Result<(), Error> {
-        snapshot::check_name(container)?;
-        self.inner.trash.take_path(&self.inner.snapshot_path(container))?;
-        let (record, last) = {
-            let mut state = self.inner.state();
-            (state.snapshots.remove(container), state.keeps_previous(container))
-        };
-        match record {
-            // Its layers may have waited for this.
-            Some(record) if last || record.held().any(|held| !self.inner.state().has_image(&held.image)) => {
-                self.inner.clone().collect().await
-            }
-            Some(_) => {
-                self.inner.trash.clone().empty_soon();
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The containers that have snapshots.
-    pub fn snapshots(&self) -> Vec<String> {
-        self.inner.state().snapshots.keys().cloned().collect()
-    }
-
-    /// What a container has written: bytes and inodes of its upper directory.
-    pub async fn snapshot_usage(&self, container: &str) -> Result<Usage, Error> {
-        let snapshot = self.snapshot(container).ok_or_else(|| Error::NotFound { reference: container.to_owned() })?;
-        blocking("measure a snapshot", move || disk::measure(&snapshot.upper)).await
     }
 
     /// A file of an image as a container without changes would see it, following symbolic links inside the image.
@@ -258,10 +194,6 @@ fn stack(image: &Image) -> Vec<Digest> {
     layers
 }
 
-fn held(image: &Image) -> Held {
-    Held { image: image.id.clone(), layers: stack(image) }
-}
-
 impl Inner {
     fn open(root: PathBuf, config: Config) -> Result<Self, Error> {
         for (name, mode) in [("", PRIVATE), ("l", PRIVATE), ("s", PRIVATE), ("t", PRIVATE), ("e", 0o755)] {
@@ -275,6 +207,8 @@ impl Inner {
         let trash = Arc::new(Trash::open(&root.join("t"))?);
         let index = Index::open(&root.join("index.redb"))?;
         let snapshots = snapshot::load(&root.join("s"), &trash)?;
+        let given = snapshots.iter().filter_map(|(_, record)| record.project).collect();
+        let projects = Projects::open(&root.join("s"), &root.join("t"), given)?;
         let on_disk = OnDisk::list(&root.join("l"), &trash)?;
         let layers = root.join("l");
         let wrong_files = |layer: &LayerRecord| {
@@ -295,6 +229,7 @@ impl Inner {
             root,
             config,
             trash,
+            projects,
             index,
         };
         inner.discard_unrecorded(&on_disk.numbers())?;
@@ -305,10 +240,6 @@ impl Inner {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn snapshot_path(&self, container: &str) -> PathBuf {
-        self.root.join("s").join(container)
     }
 
     /// Waits until no other change is going on. The turn moves into the work, so that a caller who goes away does not
@@ -327,66 +258,6 @@ impl Inner {
             Ok(())
         })
         .await
-    }
-
-    fn prepare_snapshot(
-        &self,
-        container: &str,
-        record: SnapshotRecord,
-        users: Option<&Mappings>,
-    ) -> Result<Snapshot, Error> {
-        let (snapshot, root, mounted) = {
-            let mut state = self.state();
-            for Held { image, layers } in record.held() {
-                if layers.iter().any(|layer| !state.layers.contains_key(layer)) {
-                    return Err(Error::NotFound { reference: image.clone() });
-                }
-                check::refuse(&state.layers, image, layers.iter())?;
-            }
-            let snapshot = self.describe(&state, container, &record);
-            state.snapshots.insert(container.to_owned(), record.clone());
-            let mounted: Vec<_> = record.mounted.iter().map(|held| self.top(&state, held)).collect();
-            (snapshot, self.top(&state, &record.root), mounted)
-        };
-        let directory = self.snapshot_path(container);
-        if let Err(error) = snapshot::create(&self.trash, &directory, &record, &root, &mounted, users) {
-            self.state().snapshots.remove(container);
-            return Err(error);
-        }
-        Ok(snapshot)
-    }
-
-    fn top(&self, state: &State, held: &Held) -> Top {
-        Top { root: self.root_of(state, &held.layers), covered: self.covered_directories(state, &held.image) }
-    }
-
-    /// Names of directories, parents first, and the layer directory that each is to look like.
-    fn covered_directories(&self, state: &State, id: &str) -> Vec<(String, PathBuf)> {
-        let covered = state.covered(id).into_iter();
-        covered
-            .filter_map(|(path, layer)| {
-                let layer = self.layer_path(state.layers.get(&layer)?.directory);
-                Some((path, layer))
-            })
-            .collect()
-    }
-
-    /// The layer whose root directory shows: the topmost that describes it.
-    fn root_of(&self, state: &State, layers: &[Digest]) -> PathBuf {
-        let known = layers.iter().rev().filter_map(|layer| state.layers.get(layer));
-        let root = known.filter(|layer| layer.has_root).map(|layer| self.layer_path(layer.directory)).next();
-        root.or_else(|| self.lower(state, layers).pop()).unwrap_or_else(|| self.root.join("e"))
-    }
-
-    fn describe(&self, state: &State, container: &str, record: &SnapshotRecord) -> Snapshot {
-        let directory = self.snapshot_path(container);
-        let (upper, work) = snapshot::upper_and_work(&directory);
-        let over = |(number, held): (usize, &Held)| {
-            let top = snapshot::over_mounted(&directory, number);
-            std::iter::once(top).chain(self.lower(state, &held.layers)).collect()
-        };
-        let mounted = record.mounted.iter().enumerate().map(over).collect();
-        Snapshot { lower: self.lower(state, &record.root.layers), upper, work, mounted }
     }
 
     /// The directories of layers, topmost first. An image without layers stands on an empty directory.

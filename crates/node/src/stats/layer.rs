@@ -1,8 +1,8 @@
 //! What containers' writable layers take on disk.
 //!
-//! That takes a walk. A layer is walked when somebody asks, by one at a time, but not before `SHARE` times as long has
-//! passed as the last walk took: small layers are always fresh, and large ones take no more than a fixed share of the
-//! machine's time. Nobody waits for a walk longer than they want: they get what is known, with its time.
+//! Where the file system counts by project, that is one question to the kernel. Elsewhere it takes a walk: when somebody asks,
+//! by one at a time, but not before `SHARE` times as long has passed as the last walk took. Small layers are always fresh,
+//! and large ones take no more than a fixed share of the machine's time. Nobody waits for a walk longer than they want: they get what is known, with its time.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
