@@ -70,9 +70,9 @@ bench-pull: deps-test build ## Measure pulling a large image (in turns with cont
 deps-guest: deps-test
 	@$(SUDO) scripts/install-packages qemu-system-x86 qemu-system-common busybox-static e2fsprogs xfsprogs binutils cpio kmod apparmor
 
-test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as cargo's options, separated by semicolons)
+test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as arguments of cargo test, separated by semicolons)
 	$(CARGO) build --workspace --locked
-	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) $(if $(TARGETS),TARGETS="$(TARGETS)") scripts/test-v2 $(if $(FILTER),-- $(FILTER))
+	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) $(if $(TARGETS),TARGETS="$(TARGETS)") scripts/test-v2
 
 test-power-loss: deps-guest build ## Cut the power of a guest that pulls images, and compare what is left (ROUNDS: how often; GUESTS; FILESYSTEM: ext4 or xfs)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e

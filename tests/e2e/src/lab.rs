@@ -171,6 +171,17 @@ impl Lab {
         Snapshot::take(&self.paths)
     }
 
+    /// A container's cgroup, below each hierarchy's root.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn cgroup_of(&self, id: &str) -> String {
+        let all = self.snapshot().all("cgroup");
+        let own =
+            all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("no cgroup in {all:?}"));
+        own[own.find("/e2e-").expect("below that of the tests")..].to_owned()
+    }
+
     /// Kills the daemon, as a crash would, and starts it again.
     pub async fn crash_and_restart(&mut self) {
         self.daemon.crash();

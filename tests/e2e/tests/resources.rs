@@ -37,14 +37,6 @@ async fn reported(lab: &Lab, id: &str) -> LinuxContainerResources {
     lab.cri.status(id).await.unwrap().resources.unwrap().linux.unwrap()
 }
 
-/// The container's cgroup below each hierarchy's root.
-fn cgroup_of(lab: &Lab, id: &str) -> String {
-    let all = lab.snapshot().all("cgroup");
-    let own =
-        all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("no cgroup in {all:?}"));
-    own[own.find("/e2e-").unwrap()..].to_owned()
-}
-
 /// A file of cgroup v1, or `None` where the controller is in v2.
 fn v1(group: &str, controller: &str, file: &str) -> Option<String> {
     read(&format!("/sys/fs/cgroup/{controller}{group}/{file}"))
@@ -125,7 +117,7 @@ fn limits_of_a_running_container_change_up_and_down(setup: Setup) {
         let config = lab.pod("update");
         let pod = lab.run_pod(&config).await;
         let id = lab.start(&pod, &config, &limited(&image)).await;
-        let group = cgroup_of(lab, &id);
+        let group = lab.cgroup_of(&id);
         for memory in [128, 32, 256] {
             update(lab, &id, |r| r.memory_limit_in_bytes = memory * MIB).await.unwrap();
             let now = InForce::of(&group);
@@ -185,7 +177,7 @@ fn limits_changed_before_the_start_are_there_at_the_start(setup: Setup) {
         .unwrap();
         assert_eq!(reported(lab, &id).await.memory_limit_in_bytes, 96 * MIB);
         lab.cri.start(&id).await.unwrap();
-        let now = InForce::of(&cgroup_of(lab, &id));
+        let now = InForce::of(&lab.cgroup_of(&id));
         assert_eq!((now.memory, now.quota, now.cpus.as_str()), (96 * MIB, 50_000, "0"));
         assert!(now.has_shares("2048", "170"), "{now:?}");
         assert_eq!(lab.cri.shell(&id, "cat /proc/1/oom_score_adj").await, "777\n");
@@ -198,7 +190,7 @@ fn a_bad_update_changes_nothing(setup: Setup) {
         let config = lab.pod("bad");
         let pod = lab.run_pod(&config).await;
         let id = lab.start(&pod, &config, &limited(&image)).await;
-        let group = cgroup_of(lab, &id);
+        let group = lab.cgroup_of(&id);
         let (before, told) = (InForce::of(&group), reported(lab, &id).await);
         type Change = fn(&mut LinuxContainerResources);
         let bad: [(&str, Change); 11] = [
@@ -248,7 +240,7 @@ fn an_update_that_the_kernel_refuses_changes_nothing(setup: Setup) {
         let config = lab.pod("refused");
         let pod = lab.run_pod(&config).await;
         let id = lab.start(&pod, &config, &limited(&image)).await;
-        let group = cgroup_of(lab, &id);
+        let group = lab.cgroup_of(&id);
         let (before, told) = (InForce::of(&group), reported(lab, &id).await);
         let all = |r: &mut LinuxContainerResources| {
             r.memory_limit_in_bytes = 200 * MIB;
@@ -279,7 +271,7 @@ fn memory_in_use_is_not_taken_away(setup: Setup) {
         corten_e2e::cri::until("the log", async || lab.log(&status).contains("ready").then_some(())).await;
         let shrunk = update(lab, &id, |r| r.memory_limit_in_bytes = 16 * MIB).await;
         assert_refused(shrunk, Code::FailedPrecondition, &["memory_limit_in_bytes"]);
-        assert_eq!(InForce::of(&cgroup_of(lab, &id)).memory, 256 * MIB);
+        assert_eq!(InForce::of(&lab.cgroup_of(&id)).memory, 256 * MIB);
         assert_eq!(reported(lab, &id).await.memory_limit_in_bytes, 256 * MIB);
         assert_eq!(lab.cri.status(&id).await.unwrap().state(), ContainerState::ContainerRunning);
     });
@@ -342,7 +334,7 @@ fn changed_limits_outlive_the_daemon(setup: Setup) {
         }
         lab.cri.start(&created).await.unwrap();
         for id in [&running, &created] {
-            assert_eq!(InForce::of(&cgroup_of(lab, id)).memory, 80 * MIB);
+            assert_eq!(InForce::of(&lab.cgroup_of(id)).memory, 80 * MIB);
         }
         update(lab, &running, |r| r.cpu_shares = 256).await.unwrap();
         let told = reported(lab, &running).await;

@@ -35,6 +35,7 @@ pub const ROWS: &[Message] = &[
                 "`Unimplemented` where cgroups are not version 2",
                 &[
                     "limits::files_of_cgroups_are_set_by_name",
+                    "cgroup_v2::every_limit_reaches_its_file",
                     "limits::files_of_version_2_are_refused_where_cgroups_are_not",
                     "crates/host/src/cgroup/limits/tests.rs::unified_keys_are_files_of_the_cgroup_and_nothing_else",
                 ],

@@ -38,6 +38,7 @@ pub const ROWS: &[Message] = &[
                 &["apparmor", "apparmor_profile"],
                 "`Unimplemented` for a profile by name where the kernel has no AppArmor",
                 &[
+                    "apparmor::each_kind_of_profile_is_inits_and_execs",
                     "effects::what_the_kernel_lacks_is_refused_by_field",
                     "crates/node/src/spec/tests.rs::apparmor_by_name_is_refused_where_there_is_none",
                 ],
