@@ -24,7 +24,7 @@ deps-run: deps-build
 	@$(SUDO) scripts/install-packages busybox-static
 
 deps-test: deps-run
-	@$(SUDO) scripts/install-packages docker-registry containernetworking-plugins iptables runc iproute2 nftables strace
+	@$(SUDO) scripts/install-packages docker-registry containernetworking-plugins iptables runc iproute2 nftables strace e2fsprogs xfsprogs
 
 build: ## Build cortend, corten and corten-monitor for release
 	@scripts/check-cargo
