@@ -64,8 +64,10 @@ fn every_limit_reaches_its_file(setup: Setup) {
         ];
         let id = lab.start(&pod, &config, &with_unified(container, &unified)).await;
         let group = lab.cgroup_of(&id);
+        // runc before 1.3.2 had a formula of its own.
+        let weight = if lab.setup().handler == "runc" { ["174", "79"] } else { ["174"; 2] };
+        assert!(weight.contains(&read(&group, "cpu.weight").as_str()), "{}", read(&group, "cpu.weight"));
         for (file, value) in unified.into_iter().chain([
-            ("cpu.weight", "174"),
             ("cpu.max", "30000 100000"),
             ("memory.max", "67108864"),
             ("cpuset.cpus", "0"),

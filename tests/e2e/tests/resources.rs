@@ -93,9 +93,10 @@ impl InForce {
         }
     }
 
-    /// Shares of v1, or the weight of v2 that stands for them.
-    fn has_shares(&self, shares: &str, weight: &str) -> bool {
-        self.shares == shares || self.shares == weight
+    /// Shares of v1, or the weight of v2 that stands for them; runc before 1.3.2 had a formula of its own.
+    fn has_shares(&self, lab: &Lab, shares: u64, weight: u64) -> bool {
+        let of_runc = (lab.setup().handler == "runc").then_some(1 + (shares - 2) * 9999 / 262_142);
+        [Some(shares), Some(weight), of_runc].contains(&self.shares.parse().ok())
     }
 }
 
@@ -124,7 +125,7 @@ fn limits_of_a_running_container_change_up_and_down(setup: Setup) {
             assert_eq!((now.memory, now.quota, now.period, now.cpus.as_str()), (memory * MIB, 50_000, 100_000, "0"));
             // No swap was asked for, so there is none.
             assert!(now.memory_and_swap.is_none_or(|sum| sum == memory * MIB), "{now:?}");
-            assert!(now.has_shares("512", "59"), "{now:?}");
+            assert!(now.has_shares(lab, 512, 59), "{now:?}");
             assert_eq!(reported(lab, &id).await.memory_limit_in_bytes, memory * MIB);
         }
         // The sum of memory and swap: above both of the old values, below both, and none.
@@ -148,7 +149,7 @@ fn limits_of_a_running_container_change_up_and_down(setup: Setup) {
         update(lab, &id, |r| r.cpuset_mems = "0".into()).await.unwrap();
         let now = InForce::of(&group);
         assert_eq!((now.quota, now.period, now.cpus.as_str()), (20_000, 50_000, "0-1"));
-        assert!(now.has_shares("1024", "100"), "{now:?}");
+        assert!(now.has_shares(lab, 1024, 100), "{now:?}");
         assert_eq!(lab.cri.shell(&id, "grep Cpus_allowed_list /proc/1/status").await, "Cpus_allowed_list:\t0-1\n");
         update(lab, &id, |r| r.cpu_quota = -1).await.unwrap();
         assert_eq!(InForce::of(&group).quota, -1);
@@ -179,7 +180,7 @@ fn limits_changed_before_the_start_are_there_at_the_start(setup: Setup) {
         lab.cri.start(&id).await.unwrap();
         let now = InForce::of(&lab.cgroup_of(&id));
         assert_eq!((now.memory, now.quota, now.cpus.as_str()), (96 * MIB, 50_000, "0"));
-        assert!(now.has_shares("2048", "170"), "{now:?}");
+        assert!(now.has_shares(lab, 2048, 174), "{now:?}");
         assert_eq!(lab.cri.shell(&id, "cat /proc/1/oom_score_adj").await, "777\n");
     });
 }
@@ -382,7 +383,7 @@ fn limits_of_a_pod_reach_its_own_cgroup(setup: Setup) {
         let group = format!("{}/pod-{pod}", lab.paths.cgroup());
         let now = InForce::of(&group);
         assert_eq!((now.memory, now.quota, now.period), (320 * MIB, 110_000, 100_000));
-        assert!(now.has_shares("1024", "100"), "{now:?}");
+        assert!(now.has_shares(lab, 1024, 100), "{now:?}");
         let id = lab.start(&pod, &config, &limited(&image)).await;
         update_pod(lab, &pod, None, Some(of_pod(400, 0, 0))).await.unwrap();
         let now = InForce::of(&group);
@@ -392,7 +393,7 @@ fn limits_of_a_pod_reach_its_own_cgroup(setup: Setup) {
         update_pod(lab, &pod, Some(costlier), None).await.unwrap();
         let now = InForce::of(&group);
         assert_eq!((now.memory, now.quota, now.period), (450 * MIB, 160_000, 100_000));
-        assert!(now.has_shares("2048", "170"), "{now:?}");
+        assert!(now.has_shares(lab, 2048, 174), "{now:?}");
         let (overhead, resources) = reported_of_pod(lab, &pod).await;
         assert_eq!(
             (&overhead["memory_limit_in_bytes"], &resources["memory_limit_in_bytes"]),

@@ -101,7 +101,8 @@ fn memory_is_in_the_working_set_and_its_limit_leaves_the_rest(setup: Setup) {
         let (working_set, usage) = (value(memory.working_set_bytes), value(memory.usage_bytes));
         assert!(working_set >= 20_000_000 && working_set <= usage, "{memory:?}");
         assert_eq!(working_set + value(memory.available_bytes), 256 << 20);
-        assert!(value(memory.page_faults) >= 20_000_000 / 4096 && memory.major_page_faults.is_some(), "{memory:?}");
+        // As few as one for two megabytes, where the kernel gives huge pages without being asked.
+        assert!(value(memory.page_faults) >= 10 && memory.major_page_faults.is_some(), "{memory:?}");
         let unlimited = lab.start(&pod, &config, &pods::sleeper("unlimited", &image)).await;
         let available = lab.cri.stats(&unlimited).await.unwrap().memory.unwrap().available_bytes;
         assert_eq!(available, None, "there is no limit");
@@ -336,12 +337,14 @@ fn metrics_are_described_and_tell_what_the_container_says(setup: Setup) {
             ("container_spec_memory_limit_bytes", 64 << 20),
             ("container_spec_cpu_quota", 50_000),
             ("container_spec_cpu_period", 100_000),
-            ("container_spec_cpu_shares", 1024),
             ("container_threads", 2),
             ("container_oom_events_total", 0),
         ] {
             assert_eq!(value(name), expected, "{name}");
         }
+        // What cgroup v2 has is a weight; runc before 1.3.2 makes 1024 shares one that stands for 305.
+        let shares = value("container_spec_cpu_shares");
+        assert!(shares == 1024 || (lab.setup().handler == "runc" && shares == 305), "{shares}");
         let open: u64 = lab.cri.shell(&id, "ls /proc/1/fd | wc -l; ").await.trim().parse().unwrap();
         assert!(open >= 6 && value("container_file_descriptors") >= open, "{open}");
         let limits: u64 =
