@@ -292,15 +292,20 @@ fn counting_needs_no_limits_on_xfs() {
 
 #[test]
 fn without_project_quotas_a_limit_is_refused_and_nothing_else_is() {
-    on("without_project_quotas", &["mkfs.ext4", "-q"], "rw", async |disk: &Path| {
-        let held = store(&disk.join("images")).await.limiting(WritableLimits::default()).unwrap();
-        let root = Root::of(&held, "one").await;
-        root.write("big", 4 * MIB);
-        let usage = held.snapshot_usage("one").await.unwrap();
-        assert!(usage.bytes >= 4 * MIB && usage.inodes == 2, "{usage:?}");
-        let error = held.limiting(limits(8 * MIB, 200)).err().unwrap();
-        assert!(matches!(error, corten_images::Error::Quota { .. }), "{error}");
-        let error = Error::other(error).to_string();
-        assert!(error.contains(&disk.join("images/s").display().to_string()), "{error}");
-    });
+    on(
+        "without_project_quotas_a_limit_is_refused_and_nothing_else_is",
+        &["mkfs.ext4", "-q"],
+        "rw",
+        async |disk: &Path| {
+            let held = store(&disk.join("images")).await.limiting(WritableLimits::default()).unwrap();
+            let root = Root::of(&held, "one").await;
+            root.write("big", 4 * MIB);
+            let usage = held.snapshot_usage("one").await.unwrap();
+            assert!(usage.bytes >= 4 * MIB && usage.inodes == 2, "{usage:?}");
+            let error = held.limiting(limits(8 * MIB, 200)).err().unwrap();
+            assert!(matches!(error, corten_images::Error::Quota { .. }), "{error}");
+            let error = Error::other(error).to_string();
+            assert!(error.contains(&disk.join("images/s").display().to_string()), "{error}");
+        },
+    );
 }
