@@ -10,7 +10,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e docs bench bench-pull test-v2 test-power-loss fuzz install clean
+.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e guest docs bench bench-pull test-v2 test-power-loss fuzz install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ run: deps-run build ## Run an example pod on a cortend of its own until Ctrl-C (
 stop: ## End what `make run` left running, and remove every trace of it
 	@$(SUDO) env BIN=$(TARGET)/release scripts/example stop
 
-test: deps lint unit e2e ## Check the format, lints, licences and documentation; run all tests
+test: deps lint unit e2e guest ## Check the format, lints, licences and documentation; run all tests, in a guest what is about its kernel
 
 lint:
 	@scripts/check-cargo
@@ -54,6 +54,9 @@ e2e:
 	$(CARGO) build --workspace --locked
 	@# These wait more than they work.
 	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" RUST_TEST_THREADS=$$(($$(nproc) + 1)) scripts/test-twice -p corten-e2e --locked
+
+guest: TARGETS = -p corten-host --lib -- cgroup::;-p corten-images --test quota;-p corten-e2e --test cgroup_v2 --test apparmor --test quota
+guest: test-v2
 
 docs: ## Write docs/cri-coverage.md from its table, and the generated parts of docs/skew.md
 	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables
@@ -72,7 +75,7 @@ deps-guest: deps-test
 
 test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as arguments of cargo test, separated by semicolons)
 	$(CARGO) build --workspace --locked
-	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) $(if $(TARGETS),TARGETS="$(TARGETS)") scripts/test-v2
+	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) TARGETS="$(TARGETS)" scripts/test-v2
 
 test-power-loss: deps-guest build ## Cut the power of a guest that pulls images, and compare what is left (ROUNDS: how often; GUESTS; FILESYSTEM: ext4 or xfs)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e
