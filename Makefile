@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PROGRAMS := cortend corten corten-monitor
 # One monitor a pod: static and at a fixed address it is smallest in memory.
@@ -10,7 +11,7 @@ MONITOR_FLAGS := -C target-feature=+crt-static -C relocation-model=static -C pan
 CARGO ?= cargo
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e guest docs bench bench-pull test-v2 test-power-loss fuzz install clean
+.PHONY: help deps deps-build deps-run deps-test deps-guest build run stop test lint unit e2e guest docs bench bench-pull test-v2 test-systemd test-power-loss fuzz install install-files clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,7 +72,7 @@ bench-pull: deps-test build ## Measure pulling a large image (in turns with cont
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench-pull $(SOCKETS)
 
 deps-guest: deps-test
-	@$(SUDO) scripts/install-packages qemu-system-x86 qemu-system-common busybox-static e2fsprogs xfsprogs binutils cpio kmod apparmor
+	@$(SUDO) scripts/install-packages qemu-system-x86 qemu-system-common busybox-static e2fsprogs xfsprogs binutils cpio kmod apparmor systemd dbus
 
 test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as arguments of cargo test, separated by semicolons)
 	$(CARGO) build --workspace --locked
@@ -82,16 +83,23 @@ test-power-loss: deps-guest build ## Cut the power of a guest that pulls images,
 	@$(SUDO) env BIN=$(TARGET)/release scripts/power-loss --rounds $(or $(ROUNDS),20) --guests $(or $(GUESTS),1) \
 		--filesystem $(or $(FILESYSTEM),ext4)
 
+test-systemd: deps-guest ## Run the tests of systemd as its first process in a guest, with Corten installed as a package installs it
+	$(CARGO) build --workspace --bins --locked
+	@$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" BIN=$(TARGET)/debug scripts/test-systemd
+
 fuzz: ## Fuzz what reads the wire and images, a minute each (SECONDS_EACH: how long; needs cargo-fuzz and root)
 	for target in spdy websocket layer manifest reference; do \
 		$(SUDO) env PATH="$$PATH" fuzz/run $$target -max_total_time=$(or $(SECONDS_EACH),60) || exit; \
 	done
 
-install: build ## Install to PREFIX (and DESTDIR) with a systemd unit and a default configuration
+install: build install-files ## Install to PREFIX (and DESTDIR) with a systemd unit and a default configuration
+
+install-files:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/corten
-	install -m 0755 $(PROGRAMS:%=$(TARGET)/release/%) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin/
 	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' packaging/corten.service \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/corten.service
+	install -m 0644 packaging/corten.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/corten.socket
 	test -e $(DESTDIR)$(SYSCONFDIR)/corten/config.toml || \
 		install -m 0644 packaging/config.toml $(DESTDIR)$(SYSCONFDIR)/corten/config.toml
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first process of the guest of scripts/test-v2, in its initramfs: the machine's own root, read-only, with an overlay in
-# memory over it, becomes the guest's; then tests/guest/run.sh goes on there.
+# memory over it, becomes the guest's; then tests/guest/run.sh or systemd.sh goes on there.
 fail() {
   echo "corten: the guest cannot start: $1"
   poweroff -f
@@ -18,6 +18,7 @@ mount -t overlay -o lowerdir=/lower,upperdir=/upper/u,workdir=/upper/w root /roo
 for option in $(cat /proc/cmdline); do
   case $option in
     corten.project=*) project=${option#*=} ;;
+    corten.start=*) start=${option#*=} ;;
     corten.modules=*) modules=${option#*=} ;;
     corten.run=*) run=${option#*=} ;;
   esac
@@ -26,4 +27,4 @@ mkdir -p /root/lib/modules /root/proc /root/sys /root/dev
 rm -rf "/root/lib/modules/$(uname -r)"
 ln -s "$modules" "/root/lib/modules/$(uname -r)"
 for directory in proc sys dev; do mount --move "/$directory" "/root/$directory"; done
-exec switch_root /root /bin/bash "$project/tests/guest/run.sh" "$run"
+exec switch_root /root /bin/bash "$project/$start" "$run"

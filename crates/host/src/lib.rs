@@ -2,6 +2,7 @@
 //!
 //! No CRI types, no async runtime: everything here blocks, and says so; callers choose the thread.
 
+pub mod activation;
 pub mod apparmor;
 pub mod cgroup;
 pub mod memory;
@@ -11,5 +12,6 @@ pub mod process;
 pub mod quota;
 pub mod selinux;
 pub mod spawn;
+pub mod systemd;
 pub mod user_namespace;
 pub mod whole_file;

@@ -85,6 +85,9 @@ fn create_and_start(
     let bundle = &container.runtime.bundle;
     let mut spec = spec_for(container, plan.spec.clone(), pod);
     let hidden = Hidden::take(&mut spec)?;
+    if container.runtime.systemd {
+        name_unit(&mut spec);
+    }
     write_json(&bundle.join("config.json"), &spec)?;
     let console = if stdio.is_none() { Some(Console::listen(bundle)?) } else { None };
     let pid_file = bundle.join("init.pid");
@@ -196,6 +199,19 @@ fn spec_for(container: External<'_>, mut spec: Spec, pod: &PodHandles<'_>) -> Sp
         }
     }
     spec
+}
+
+/// Says the container's cgroup in the form in which runtimes tell systemd of it, `slice:prefix:name`: the scope is
+/// `prefix-name.scope`.
+fn name_unit(spec: &mut Spec) {
+    let Some(linux) = spec.linux_mut() else { return };
+    let path = linux.cgroups_path().as_deref().and_then(Path::to_str).unwrap_or_default();
+    let mut parts = path.rsplit('/');
+    let (scope, slice) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let unit = scope.strip_suffix(".scope").and_then(|scope| scope.rsplit_once('-'));
+    if let Some((prefix, name)) = unit {
+        linux.set_cgroups_path(Some(format!("{slice}:{prefix}:{name}").into()));
+    }
 }
 
 /// Names what holds for the mount that a bind mount's source is on. Runtimes set the flags anew if any is asked for, and

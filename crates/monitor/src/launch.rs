@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use corten_host::cgroup::Hierarchies;
+use corten_host::cgroup::{Cgroup, Hierarchies};
 use corten_host::mount;
 use corten_host::user_namespace::Mappings;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
@@ -85,8 +85,8 @@ fn start(
     give(stdio.as_ref(), plan.spec.process().as_ref(), users::of_spec(&plan.spec).as_ref())?;
     let started = match &plan.launcher {
         Launcher::BuiltIn => launcher::launch(plan, pod, stdio, seccomp)?,
-        Launcher::External { binary, state, bundle, mounts } => {
-            let runtime = runtime(binary, state, bundle, mounts);
+        Launcher::External { binary, state, bundle, mounts, systemd } => {
+            let runtime = runtime(binary, state, bundle, mounts, *systemd);
             external::launch(External { runtime: &runtime, id }, plan, pod, stdio)?
         }
     };
@@ -167,19 +167,23 @@ fn facts(plan: &Launch, pod: &PodHandles<'_>, cgroups: &Hierarchies) -> Facts {
         .as_ref()
         .and_then(|linux| linux.cgroups_path().as_ref())
         .and_then(|path| path.to_str().map(str::to_owned));
-    let oom_kills = cgroup.as_ref().and_then(|path| cgroups.cgroup(path).ok()).map_or(0, |cgroup| cgroup.oom_kills());
+    let found = cgroup.as_ref().and_then(|path| cgroups.cgroup(path).ok());
+    let oom_kills = found.as_ref().map_or(0, Cgroup::oom_kills);
+    let pod_oom_kills = found.as_ref().map_or(0, Cgroup::oom_kills_beside);
     let external = match &plan.launcher {
         Launcher::BuiltIn => None,
-        Launcher::External { binary, state, bundle, mounts } => Some(runtime(binary, state, bundle, mounts)),
+        Launcher::External { binary, state, bundle, mounts, systemd } => {
+            Some(runtime(binary, state, bundle, mounts, *systemd))
+        }
     };
     // With a pod-wide PID namespace, one without a path is that one.
     let own_pids = pod.init_pid.is_none() && has_own_pids(&plan.spec);
-    Facts { cgroup, oom_kills, own_pids, external }
+    Facts { cgroup, oom_kills, pod_oom_kills, own_pids, external }
 }
 
-fn runtime(binary: &Path, state: &Path, bundle: &Path, mounts: &Path) -> Runtime {
+fn runtime(binary: &Path, state: &Path, bundle: &Path, mounts: &Path, systemd: bool) -> Runtime {
     let [binary, state, bundle, mounts] = [binary, state, bundle, mounts].map(Path::to_owned);
-    Runtime { binary, state, bundle, mounts }
+    Runtime { binary, state, bundle, mounts, systemd }
 }
 
 fn has_own_pids(spec: &Spec) -> bool {

@@ -234,6 +234,9 @@ pub enum Launcher {
         bundle: PathBuf,
         /// A directory below which the monitor mounts the container's root, in a mount namespace of its own.
         mounts: PathBuf,
+        /// Whether it is to have systemd make the container's cgroup.
+        #[serde(default)]
+        systemd: bool,
     },
 }
 

@@ -35,6 +35,8 @@ pub struct Facts {
     pub cgroup: Option<String>,
     /// How many of its processes the OOM killer had got before the launch.
     pub oom_kills: u64,
+    /// The same of all of the pod, for when its own cgroup has been removed before it could be looked at.
+    pub pod_oom_kills: u64,
     /// Whether it has a PID namespace of its own, so that nothing of it outlives its init.
     pub own_pids: bool,
     /// The runtime that launches it, unless the monitor does.
@@ -52,6 +54,8 @@ pub struct Runtime {
     pub bundle: PathBuf,
     /// Below which its root is mounted.
     pub mounts: PathBuf,
+    /// Whether it is to have systemd make the container's cgroup.
+    pub systemd: bool,
 }
 
 /// The monitor's ends of a container's stdio.

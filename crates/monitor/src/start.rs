@@ -44,8 +44,18 @@ pub enum Error {
     Plan(String),
 }
 
+/// The argument in place of a pod's id with which the program only waits for the end of its standard input: what systemd is to
+/// put into a scope until a container is in it.
+pub const PLACEHOLDER: &str = "--placeholder";
+
 /// The program.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    if arguments.get(1).is_some_and(|first| first == PLACEHOLDER) {
+        // Nothing ever comes.
+        return ExitCode::from(u8::from(io::copy(&mut io::stdin(), &mut io::sink()).is_err()));
+    }
+    let arguments = arguments.into_iter();
     let (id, inherited) = match take(arguments) {
         Ok(taken) => taken,
         Err(error) => {

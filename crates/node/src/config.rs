@@ -104,10 +104,24 @@ pub struct RuntimeConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CgroupConfig {
+    /// Who makes cgroups.
+    pub driver: CgroupDriver,
     /// A container's cgroup is `<prefix>-<id>` in its pod's; cAdvisor recognises runtimes by it.
     pub prefix: String,
-    /// The parent of pods that name none.
-    pub default_parent: String,
+    /// The parent of pods that name none: a path, or a slice under systemd.
+    pub default_parent: Option<String>,
+}
+
+/// Who makes cgroups. The kubelet's driver must be the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// systemd where it is the machine's init and cgroup v2 the only hierarchy, else the daemon.
+    Auto,
+    /// The daemon.
+    Cgroupfs,
+    /// systemd.
+    Systemd,
 }
 
 /// How containers' logs are written.
@@ -226,7 +240,7 @@ impl Default for Config {
 
 impl Default for CgroupConfig {
     fn default() -> Self {
-        Self { prefix: "corten".into(), default_parent: "/corten".into() }
+        Self { driver: CgroupDriver::Auto, prefix: "corten".into(), default_parent: None }
     }
 }
 
@@ -303,8 +317,10 @@ impl Config {
         let prefix = &self.cgroup.prefix;
         let plain = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         require(plain, "cgroup.prefix", prefix, "must be of letters, digits, '-' and '_'")?;
-        let parent = &self.cgroup.default_parent;
-        require(parent.starts_with('/'), "cgroup.default_parent", parent, "must begin with '/'")?;
+        if let Some(parent) = &self.cgroup.default_parent {
+            let fits = parent.starts_with('/') || parent.ends_with(".slice");
+            require(fits, "cgroup.default_parent", parent, "must begin with '/', or be a slice")?;
+        }
         let line = self.container_log.max_line;
         require((256..=1 << 20).contains(&line), "container_log.max_line", line, "must be from 256 to 1048576")?;
         let output = self.exec.max_output;

@@ -1,6 +1,7 @@
 //! `cortend`: the node daemon. [`service`] is the index: every RPC a line.
 
 pub mod apparmor;
+pub mod cgroups;
 pub mod check;
 pub mod config;
 pub mod container;
@@ -25,6 +26,7 @@ pub mod seccomp;
 pub mod security;
 pub mod server;
 pub mod service;
+pub mod service_manager;
 pub mod spec;
 pub mod stats;
 pub mod streaming;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use corten_host::cgroup::{Cgroup, Hierarchies, Mode};
 
+use crate::cgroups::Driver;
 use crate::check;
 use crate::config::{BUILT_IN, Config};
 use crate::error::{Error, Result};
@@ -48,6 +49,8 @@ pub struct Node {
     pub streaming: Endpoint,
     /// The `corten-monitor` program.
     pub monitor: Arc<Program>,
+    /// Who makes cgroups.
+    pub driver: Driver,
     /// Who may make and remove cgroups that several pods are in.
     pub cgroup_locks: Locks,
     hierarchies: Hierarchies,
@@ -75,6 +78,8 @@ impl Node {
         let images = images.keeping_blobs(config.images.keep_blobs)?;
         let images = images.limiting(config.images.limits()).map_err(|error| Error::node(limited(&config), error))?;
         let network = Network::open(&config.network, &config.state, &config.root)?;
+        let hierarchies = Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?;
+        let driver = Driver::open(&config.cgroup, hierarchies.mode())?;
         let (streaming, listener) = Endpoint::listen(&config.streaming).await?;
         let node = Self {
             images,
@@ -90,7 +95,8 @@ impl Node {
             probes: Probes::default(),
             monitor: Arc::new(Program::open(monitor_program(&config)?)?),
             cgroup_locks: Locks::default(),
-            hierarchies: Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?,
+            driver,
+            hierarchies,
             streaming,
             config,
         };

@@ -10,6 +10,7 @@ use corten_cri::node::node_server::NodeServer;
 use corten_cri::socket::{ListenError, Listener};
 use corten_cri::v1::image_service_server::ImageServiceServer;
 use corten_cri::v1::runtime_service_server::RuntimeServiceServer;
+use corten_host::activation;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::interface::Interface;
 use crate::node::Node;
 use crate::service::Service;
-use crate::{events, metrics, record, recovery};
+use crate::{events, metrics, record, recovery, service_manager};
 
 /// How long no connection is accepted after one could not be.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +51,8 @@ pub async fn run(config: Config) -> Result<()> {
     recovery::recover(&node).await?;
     let interface = Arc::new(Interface::new(&node.config.interface)?);
     let metrics = metrics::listen(&node.config.metrics).await?;
-    let listener = patiently(|| listen(&node.config.socket)).await?;
+    let socket = Socket::open(&node.config.socket).await?;
+    let manager = service_manager::Manager::of_environment();
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
     tokio::spawn(streams.serve(node.clone()));
     tokio::spawn(events::serve(node.clone()));
@@ -58,7 +60,11 @@ pub async fn run(config: Config) -> Result<()> {
         tokio::spawn(metrics::serve(listener, interface.clone()));
     }
     let (ended, end) = oneshot::channel();
-    let serving = serve(&node, &interface, listener, ended);
+    manager.ready();
+    let closing = Ending { manager: service_manager::Manager::of_environment(), told: ended };
+    let watched = node.clone();
+    tokio::spawn(async move { manager.watch(&watched.config.socket).await });
+    let serving = serve(&node, &interface, socket.listener, closing);
     tokio::select! {
         served = serving => served?,
         // Calls that wait for something are not waited for.
@@ -66,7 +72,7 @@ pub async fn run(config: Config) -> Result<()> {
     }
     let closing = node.clone();
     node.blocking(move |_| {
-        close(&closing);
+        close(&closing, socket.name_is_ours);
         Ok(())
     })
     .await
@@ -97,6 +103,30 @@ fn lock(config: &Config) -> Result<File> {
     }
 }
 
+/// The socket that is served on.
+struct Socket {
+    listener: Listener,
+    /// Whether its name is to be removed in the end.
+    name_is_ours: bool,
+}
+
+impl Socket {
+    /// The one that the service manager has left us, or our own.
+    async fn open(path: &Path) -> Result<Self> {
+        let failed = |error| Error::node("the service manager's socket", error);
+        Ok(match activation::listener().map_err(failed)? {
+            Some(socket) => Self { listener: Listener::inherited(socket).map_err(failed)?, name_is_ours: false },
+            None => Self { listener: patiently(|| listen(path)).await?, name_is_ours: true },
+        })
+    }
+}
+
+/// Who hears that the daemon is told to end.
+struct Ending {
+    manager: service_manager::Manager,
+    told: oneshot::Sender<()>,
+}
+
 /// Listens on the socket.
 fn listen(path: &Path) -> Result<Listener> {
     if let Some(directory) = path.parent() {
@@ -115,15 +145,10 @@ fn listen(path: &Path) -> Result<Listener> {
 /// Not by tonic's own server: that keeps a deadline of its own from the client's `grpc-timeout`, and answers `Cancelled`
 /// when it passes first, where clients expect `DeadlineExceeded`, which their own deadline gives them. Here a caller that
 /// gives up resets its stream, and its call ends with that.
-async fn serve(
-    node: &Arc<Node>,
-    interface: &Arc<Interface>,
-    listener: Listener,
-    ended: oneshot::Sender<()>,
-) -> Result<()> {
+async fn serve(node: &Arc<Node>, interface: &Arc<Interface>, listener: Listener, ending: Ending) -> Result<()> {
     let (routes, connections) = (routes(node), GracefulShutdown::new());
     let http = Builder::new(TokioExecutor::new()).http2_only();
-    let told = told_to_end(ended)?;
+    let told = told_to_end(ending)?;
     tokio::pin!(told);
     loop {
         let stream = tokio::select! {
@@ -166,7 +191,7 @@ fn routes(node: &Arc<Node>) -> Routes {
         .prepare()
 }
 
-fn told_to_end(ended: oneshot::Sender<()>) -> Result<impl Future<Output = ()>> {
+fn told_to_end(ending: Ending) -> Result<impl Future<Output = ()>> {
     let failed = |error| Error::node("signals", error);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -176,13 +201,16 @@ fn told_to_end(ended: oneshot::Sender<()>) -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("told to end; pods go on");
-        let _ = ended.send(());
+        ending.manager.stopping();
+        let _ = ending.told.send(());
     })
 }
 
 /// Leaves nothing on the host that no pod needs.
-fn close(node: &Node) {
-    let _ = std::fs::remove_file(&node.config.socket);
+fn close(node: &Node, with_socket: bool) {
+    if with_socket {
+        let _ = std::fs::remove_file(&node.config.socket);
+    }
     if !node.pods.all().is_empty() {
         return;
     }

@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
-        net::UnixStream,
+        net::{self, UnixStream},
     },
     path::{Path, PathBuf},
 };
@@ -59,6 +59,15 @@ impl Listener {
         let socket = UnixListener::bind(path).map_err(failed("listen on"))?;
         fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?;
         Ok(Self(socket))
+    }
+
+    /// Serves on a socket that somebody else listens on for us. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn inherited(socket: net::UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        UnixListener::from_std(socket).map(Self)
     }
 
     /// The next connection.

@@ -6,7 +6,7 @@ use super::Error;
 ///
 /// A quadratic in the logarithm through (2, 1), (1024, 100) and (262144, 10000), on which the kubelet, runc 1.3.2 and crun 1.23
 /// have agreed: the older linear formula gave a cgroup with the usual 1024 shares a weight of only 39.
-pub(super) fn cpu_weight(shares: u64) -> u64 {
+pub(crate) fn cpu_weight(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
         262_144.. => 10_000,
@@ -44,7 +44,7 @@ pub(super) fn bytes_or_max(bytes: i64) -> String {
 }
 
 /// The swap alone, in bytes or -1, of the v1 sum of memory and swap. `None` if nothing is to be set.
-pub(super) fn swap_alone(limit: Option<i64>, sum: Option<i64>) -> Result<Option<i64>, Error> {
+pub(crate) fn swap_alone(limit: Option<i64>, sum: Option<i64>) -> Result<Option<i64>, Error> {
     let field = "memory.swap";
     match (limit.unwrap_or(0), sum.unwrap_or(0)) {
         (-1, 0) | (_, -1) => Ok(Some(-1)),

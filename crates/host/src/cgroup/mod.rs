@@ -20,6 +20,7 @@ mod tree;
 
 use std::{path::PathBuf, sync::Arc};
 
+pub(crate) use convert::{cpu_weight, swap_alone};
 pub use error::Error;
 pub use hierarchies::{Hierarchies, Mode};
 pub use stats::{

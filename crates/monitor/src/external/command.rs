@@ -43,7 +43,8 @@ impl Command {
     pub fn new(runtime: &Runtime, log: &Path) -> Self {
         let arguments = ["--root".into(), runtime.state.clone().into(), "--log".into(), log.into()];
         let format: [OsString; 2] = ["--log-format".into(), "json".into()];
-        let arguments = arguments.into_iter().chain(format).collect();
+        let systemd = runtime.systemd.then(|| "--systemd-cgroup".into());
+        let arguments = arguments.into_iter().chain(format).chain(systemd).collect();
         Self { program: runtime.binary.clone(), arguments, log: log.to_owned() }
     }
 

@@ -12,7 +12,7 @@ use crate::external::{self, External};
 use crate::pod::Init;
 use crate::protocol::{Exit, Message};
 use crate::reap::{self, Ended};
-use crate::report::Runtime;
+use crate::report::{Facts, Runtime};
 
 /// How long a container's exit is kept back for its last output to be written, and for an external runtime to forget it.
 /// Reading what a process has left in its pipes takes no time: this is for a disk that hangs.
@@ -45,6 +45,15 @@ impl Unclaimed {
     /// Forgets those that ended before any child now at work was started: it cannot have started them.
     fn forget_before(&mut self, oldest: Option<Instant>) {
         self.exits.retain(|_, (at, _)| oldest.is_some_and(|oldest| *at >= oldest));
+    }
+}
+
+/// Whether the OOM killer struck in a container. systemd removes its cgroup as soon as nothing is in it: then the pod's count says it,
+/// of a container that was killed.
+fn was_oom(cgroup: &Cgroup, facts: &Facts, signal: Option<i32>) -> bool {
+    match cgroup.known_oom_kills() {
+        Some(kills) => kills > facts.oom_kills,
+        None => signal == Some(libc::SIGKILL) && cgroup.oom_kills_beside() > facts.pod_oom_kills,
     }
 }
 
@@ -99,12 +108,12 @@ impl Monitor {
         let Some(container) = self.containers.get(id) else { return };
         let State::Running { started, .. } = container.state else { return };
         let mut exit = ended.exit;
-        let (own_pids, before, runtime) = match &container.facts {
-            Some(facts) => (facts.own_pids, facts.oom_kills, facts.external.clone()),
-            None => (true, 0, None),
+        let (own_pids, runtime) = match &container.facts {
+            Some(facts) => (facts.own_pids, facts.external.clone()),
+            None => (true, None),
         };
         if let Some(cgroup) = self.cgroup_of(container) {
-            exit.oom = cgroup.oom_kills() > before;
+            exit.oom = container.facts.as_ref().is_some_and(|facts| was_oom(&cgroup, facts, exit.signal));
             if !own_pids && let Err(error) = cgroup.kill(libc::SIGKILL) {
                 eprintln!("container {id}: {error}");
             }

@@ -449,6 +449,7 @@ pub fn external(pod: &Pod, binary: &str) -> Launcher {
         state: dir("runtime-state"),
         bundle: dir("bundle"),
         mounts: dir("mounts"),
+        systemd: false,
     }
 }
 

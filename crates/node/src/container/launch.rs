@@ -68,7 +68,9 @@ fn launcher(node: &Node, container: &Container) -> Result<Launcher> {
             record::make_directory(&state)?;
             let bundle = node.container_directory(container.id()).join("bundle");
             record::make_directory(&bundle)?;
-            Ok(Launcher::External { binary, state, bundle, mounts: node.external_mounts() })
+            let systemd = node.driver.is_unit(&container.cgroup(node));
+            let mounts = node.external_mounts();
+            Ok(Launcher::External { binary, state, bundle, mounts, systemd })
         }
     }
 }

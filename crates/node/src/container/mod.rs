@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::cgroups;
 use crate::error::Result;
 use crate::node::Node;
 use crate::operation::{Slot, lock};
@@ -373,7 +374,8 @@ impl Container {
 
     /// The container's cgroup.
     pub fn cgroup(&self, node: &Node) -> String {
-        format!("{}/{}-{}", self.pod.cgroup_parent(node), node.config.cgroup.prefix, self.facts.id)
+        let name = format!("{}-{}", node.config.cgroup.prefix, self.facts.id);
+        cgroups::leaf(&self.pod.cgroup_parent(node), &name)
     }
 
     /// Where its log goes.

@@ -62,8 +62,10 @@ pub async fn cgroup(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> 
     let container = container.clone();
     node.blocking(move |node| {
         let failed = |error| Error::node("remove the container's cgroup", error);
-        let cgroup = node.cgroup(&container.cgroup(node))?;
+        let path = container.cgroup(node);
+        let cgroup = node.cgroup(&path)?;
         cgroup.kill(libc::SIGKILL).map_err(failed)?;
+        node.driver.stop(&path)?;
         cgroup.remove().map_err(failed)
     })
     .await

@@ -3,7 +3,9 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use corten_monitor::protocol::{CallError, Launch};
+use corten_host::systemd::Placeholder;
+use corten_monitor::protocol::{CallError, Launch, Launcher};
+use oci_spec::runtime::Spec;
 
 use super::admit::admit;
 use super::{Container, Ended, Operation, Run, State, launch};
@@ -48,16 +50,33 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<(i32, i64
         return Err(Error::Precondition(format!("pod sandbox {pod:?} is {}", state.name())));
     };
     let task_container = container.clone();
-    let (launch, filter) = node.blocking(move |node| prepare(node, &task_container)).await?;
+    // The scope lasts until the container is in it.
+    let (launch, filter, _scope) = node.blocking(move |node| prepare(node, &task_container)).await?;
     let launched =
         ready.monitor.launch(container.id(), &launch, filter.as_ref().map(|filter| filter.memfd.as_fd())).await;
     launched.map_err(|error| call_error(container, error))
 }
 
-/// What blocks: directories on any file system, and compiling a seccomp profile.
-fn prepare(node: &Node, container: &Container) -> Result<(Launch, Option<Arc<Compiled>>)> {
+/// What is launched, the filter to send with it, and what holds its scope.
+type Prepared = (Launch, Option<Arc<Compiled>>, Option<Placeholder>);
+
+/// What blocks: directories on any file system, compiling a seccomp profile, and systemd.
+fn prepare(node: &Node, container: &Container) -> Result<Prepared> {
     make_log_directory(container)?;
-    launch::launch(node, container)
+    let (launch, filter) = launch::launch(node, container)?;
+    let scope = match launch.launcher {
+        Launcher::BuiltIn => scope(node, container, &launch.spec)?,
+        // It asks systemd itself.
+        Launcher::External { .. } => None,
+    };
+    Ok((launch, filter, scope))
+}
+
+fn scope(node: &Node, container: &Container, spec: &Spec) -> Result<Option<Placeholder>> {
+    let (pod, name) = (&container.pod.config.metadata, &container.config().metadata.name);
+    let description = format!("container {name} of pod {}/{}", pod.namespace, pod.name);
+    let limits = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    node.driver.start_scope(node, &container.cgroup(node), &description, &limits)
 }
 
 fn make_log_directory(container: &Container) -> Result<()> {

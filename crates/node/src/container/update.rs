@@ -131,8 +131,14 @@ impl Update {
         if let Some(memory) = resources.memory_mut() {
             memory.set_check_before_update(Some(true));
         }
-        let cgroup = node.cgroup(&self.container.cgroup(node))?;
-        cgroup.update(&resources).map_err(|error| self.refused(error))?;
+        let path = self.container.cgroup(node);
+        let cgroup = node.cgroup(&path)?;
+        let write = || cgroup.update(&resources).map_err(|error| self.refused(error));
+        write()?;
+        if node.driver.is_unit(&path) {
+            // It rounds quotas.
+            node.driver.limit(&path, &self.oci(node, after)?).and_then(|()| write())?;
+        }
         move_score(&cgroup, old_score, new_score);
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! The `corten-monitor` program.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
+
+use corten_host::systemd::Placeholder;
 
 use crate::error::{Error, Result};
 
@@ -27,9 +30,17 @@ impl Program {
         let null = File::open("/dev/null").map_err(|error| failed(&error))?;
         let [listener, first, plan] = inherited;
         let fds = [null.as_fd(), log.as_fd(), log.as_fd(), listener.as_fd(), first.as_fd(), plan.as_fd()];
-        // By its name among this process's descriptors: the child that executes it has them no more.
-        let name = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.locked.as_raw_fd()));
         let cgroup = cgroup.as_ref().map(AsFd::as_fd);
-        corten_host::spawn::spawn(&name, &["corten-monitor", id], &fds, cgroup).map_err(|error| failed(&error))
+        corten_host::spawn::spawn(&self.name(), &["corten-monitor", id], &fds, cgroup).map_err(|error| failed(&error))
+    }
+
+    /// Starts it as a process that only waits for its end.
+    pub fn placeholder(&self) -> io::Result<Placeholder> {
+        Placeholder::start(&self.name(), &["corten-monitor", corten_monitor::start::PLACEHOLDER])
+    }
+
+    /// Its name among this process's descriptors: the child that executes it has them no more.
+    fn name(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.locked.as_raw_fd()))
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use corten_host::cgroup::{Cgroup, Created};
+use corten_host::systemd::Placeholder;
+use oci_spec::runtime::LinuxResources;
 
 use super::{Pod, resources, undo};
 use crate::error::{Error, Result};
@@ -16,10 +18,10 @@ pub struct Locks(Mutex<BTreeMap<Option<String>, Weak<Mutex<()>>>>);
 
 impl Locks {
     /// The lock of the cgroup that the kubelet named, or of those that pods have of their own.
-    fn of(&self, pod: &Pod) -> Arc<Mutex<()>> {
+    fn of(&self, node: &Node, pod: &Pod) -> Arc<Mutex<()>> {
         let mut locks = lock(&self.0);
         locks.retain(|_, lock| lock.strong_count() > 0);
-        let entry = locks.entry(parent(pod).map(str::to_owned)).or_default();
+        let entry = locks.entry(is_shared(pod).then(|| pod.cgroup_parent(node))).or_default();
         entry.upgrade().unwrap_or_else(|| {
             let new = Arc::default();
             *entry = Arc::downgrade(&new);
@@ -30,25 +32,35 @@ impl Locks {
 
 /// Says in the pod's record what [`create`] is about to make, so that it is known to whoever undoes it.
 pub fn record(node: &Node, pod: &Pod) -> Result<()> {
-    let heirs = node.cgroup_locks.of(pod);
+    let heirs = node.cgroup_locks.of(node, pod);
     let _heirs = lock(&heirs);
     pod.set_cgroup(Some(node.cgroup(&pod.cgroup_parent(node))?.missing()));
     pod.record(node)
 }
 
-/// Makes the pod's cgroup with its limits, and the monitor's.
-pub fn create(node: &Node, pod: &Pod) -> Result<()> {
+/// Makes the pod's cgroup with its limits, and the monitor's, which lasts as long as what is returned is held.
+pub fn create(node: &Node, pod: &Pod) -> Result<Option<Placeholder>> {
     let failed = |error| Error::node("create the pod's cgroup", error);
-    let heirs = node.cgroup_locks.of(pod);
+    let heirs = node.cgroup_locks.of(node, pod);
     // Until the monitor's is in it, the end of another pod that shares it would remove it.
     let held = is_shared(pod).then(|| lock(&heirs));
-    let made = node.cgroup(&pod.cgroup_parent(node))?.create().map_err(failed)?;
+    let _entering = node.driver.enter();
+    let path = pod.cgroup_parent(node);
+    let cgroup = node.cgroup(&path)?;
+    if !cgroup.exists() {
+        node.driver.start_pod(&path, &resources::limits_of_new(node, pod)?)?;
+    }
+    let made = cgroup.create().map_err(failed)?;
     let held = held.unwrap_or_else(|| lock(&heirs));
     // What was removed since it was recorded.
     pod.adopt_cgroup(node, &made)?;
     let _held = is_shared(pod).then_some(held);
     resources::apply(node, pod)?;
-    node.cgroup(&pod.monitor_cgroup(node))?.create().map(drop).map_err(failed)
+    let monitor = pod.monitor_cgroup(node);
+    let description = format!("monitor of pod {}/{}", pod.config.metadata.namespace, pod.config.metadata.name);
+    let scope = node.driver.start_scope(node, &monitor, &description, &LinuxResources::default())?;
+    node.cgroup(&monitor)?.create().map_err(failed)?;
+    Ok(scope)
 }
 
 /// Removes the monitor's cgroup with whatever is in it, and the pod's unless others are in it.
@@ -58,14 +70,19 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
         return Ok(());
     }
     let monitor = node.cgroup(&pod.monitor_cgroup(node))?;
-    let own = monitor.kill(libc::SIGKILL).and_then(|()| monitor.remove()).map_err(failed);
-    let heirs = node.cgroup_locks.of(pod);
+    let killed = monitor.kill(libc::SIGKILL).map_err(failed);
+    let ended = killed.and_then(|()| node.driver.stop(&pod.monitor_cgroup(node)));
+    let own = ended.and_then(|()| monitor.remove().map_err(failed));
+    let heirs = node.cgroup_locks.of(node, pod);
     loop {
         let held = lock(&heirs);
         let Some(created) = pod.cgroup() else { return Ok(()) };
         let handed_over = hand_over(node, pod, &created);
         let held = is_shared(pod).then_some(held);
-        undo::all([own.clone(), handed_over, Cgroup::undo(&created).map_err(failed)])?;
+        let leaving = node.driver.leave();
+        let undone = Cgroup::undo(&created).map_err(failed).and_then(|()| node.driver.stop_removed(&created));
+        drop(leaving);
+        undo::all([own.clone(), handed_over, undone])?;
         let _held = held.unwrap_or_else(|| lock(&heirs));
         // Else another pod has handed its own over meanwhile. One that has come meanwhile found some of it there: what
         // is gone already does no harm to it.
@@ -74,11 +91,6 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-/// The cgroup that the kubelet named.
-fn parent(pod: &Pod) -> Option<&str> {
-    pod.config.cgroup_parent.as_deref().map(|parent| parent.trim_matches('/'))
 }
 
 /// Whether other pods may be in the very same cgroup. Those with one of their own share what is above it, in which

@@ -22,13 +22,14 @@ pub mod stop;
 mod undo;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use corten_host::cgroup::Created;
 use corten_host::network::Attached;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::cgroups;
 use crate::error::Result;
 use crate::monitor::Monitor;
 use crate::node::Node;
@@ -72,6 +73,8 @@ pub struct Pod {
     resources: Mutex<PodResources>,
     /// The cgroup directories that were made for it above its containers'.
     cgroup: Mutex<Option<Created>>,
+    /// The path of its cgroup; said once.
+    cgroup_path: OnceLock<String>,
     state: watch::Sender<State>,
 }
 
@@ -112,6 +115,8 @@ pub struct Record {
     created_at: i64,
     config: PodConfig,
     cgroup: Option<Created>,
+    #[serde(default)]
+    cgroup_path: Option<String>,
     /// The limits, if they are not those of its configuration any longer.
     #[serde(default)]
     resources: Option<PodResources>,
@@ -155,6 +160,10 @@ impl Pod {
         // A pod that is stopped has no cgroup any more.
         let cgroup = record.cgroup.filter(|_| !matches!(state, State::Stopped | State::Removing));
         let pod = Self::with_state(record.id, record.config, record.handler, record.created_at, cgroup, state);
+        if let Some(path) = record.cgroup_path {
+            // Nobody else has the pod yet.
+            let _ = pod.cgroup_path.set(path);
+        }
         if let Some(changed) = changed {
             *lock(&pod.resources) = changed;
         }
@@ -180,6 +189,7 @@ impl Pod {
             cpu: CpuSamples::default(),
             updating: Arc::default(),
             cgroup: Mutex::new(cgroup),
+            cgroup_path: OnceLock::new(),
             state: watch::Sender::new(state),
         }
     }
@@ -250,6 +260,7 @@ impl Pod {
             created_at: self.created_at,
             config: self.config.clone(),
             cgroup: lock(&self.cgroup).clone(),
+            cgroup_path: self.cgroup_path.get().cloned(),
             resources: Some(self.resources()).filter(|resources| *resources != asked(&self.config)),
             state: state.recorded(),
         };
@@ -284,15 +295,14 @@ impl Pod {
 
     /// The cgroup that the pod's containers are in: the one the kubelet named, or one of the pod's own.
     pub fn cgroup_parent(&self, node: &Node) -> String {
-        match &self.config.cgroup_parent {
-            Some(parent) => format!("/{}", parent.trim_matches('/')),
-            None => format!("{}/pod-{}", node.config.cgroup.default_parent.trim_end_matches('/'), self.id),
-        }
+        let path = || node.driver.pod(self.config.cgroup_parent.as_deref(), &self.id);
+        self.cgroup_path.get_or_init(path).clone()
     }
 
     /// The cgroup of the pod's monitor.
     pub fn monitor_cgroup(&self, node: &Node) -> String {
-        format!("{}/{}-monitor-{}", self.cgroup_parent(node), node.config.cgroup.prefix, self.id)
+        let name = format!("{}-monitor-{}", node.config.cgroup.prefix, self.id);
+        cgroups::leaf(&self.cgroup_parent(node), &name)
     }
 
     fn set_cgroup(&self, created: Option<Created>) {

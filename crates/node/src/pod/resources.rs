@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::Pod;
@@ -75,6 +76,14 @@ fn merged(before: Option<&Resources>, change: Option<&Resources>) -> Option<Reso
     }
 }
 
+/// What a new pod's cgroup is limited to, if it is ours.
+pub(super) fn limits_of_new(node: &Node, pod: &Pod) -> Result<LinuxResources> {
+    match pod.config.cgroup_parent {
+        Some(_) => Ok(LinuxResources::default()),
+        None => spec::linux_resources(&pod.resources().total(), &node.host, "config.linux.resources", &mut Vec::new()),
+    }
+}
+
 /// Limits a new pod's cgroup, if it is ours.
 pub(super) fn apply(node: &Node, pod: &Pod) -> Result<()> {
     set(node, pod, &pod.resources(), "config.linux.resources")
@@ -110,7 +119,15 @@ fn set(node: &Node, pod: &Pod, resources: &PodResources, field: &str) -> Result<
     for what in withheld {
         tracing::info!(pod = pod.id, what, "withheld: this node cannot do it");
     }
-    node.cgroup(&pod.cgroup_parent(node))?.update(&limits).map_err(|error| refused(field, error))
+    let path = pod.cgroup_parent(node);
+    let cgroup = node.cgroup(&path)?;
+    let write = || cgroup.update(&limits).map_err(|error| refused(field, error));
+    write()?;
+    if node.driver.is_unit(&path) {
+        // It rounds quotas.
+        node.driver.limit(&path, &limits).and_then(|()| write())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use corten_cri::v1::ContainerEventType;
 use corten_host::network::{Attached, PodNetwork, netns};
+use corten_host::systemd::Placeholder;
 use corten_monitor::protocol::PodPlan;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
@@ -26,6 +27,7 @@ const MONITOR_OOM_SCORE: i32 = -998;
 /// Runs a pod, or joins or acknowledges the run that made it; returns its id.
 pub async fn run(node: &Arc<Node>, config: super::config::PodConfig, handler: String) -> Result<String> {
     node.handler(&handler)?;
+    node.driver.check_parent(config.cgroup_parent.as_deref())?;
     let pod = node.pods.claim(config, handler)?;
     let (task_node, task_pod) = (node.clone(), pod.clone());
     pod.slot.run(Operation::Run, || async move { operation(&task_node, &task_pod).await }).await?;
@@ -83,7 +85,8 @@ async fn ready(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
 async fn steps(node: &Arc<Node>, pod: &Arc<Pod>, events: UnboundedSender<Event>) -> Result<Ready> {
     let timeline = &pod.timeline;
     timeline.step("run/files", files(node, pod)).await?;
-    timeline.step("run/cgroup", cgroup(node, pod)).await?;
+    // Until the monitor is in it.
+    let _scope = timeline.step("run/cgroup", cgroup(node, pod)).await?;
     let network = match pod.has_network() {
         true => {
             timeline.step("run/netns", network_namespace(node, pod)).await?;
@@ -109,7 +112,7 @@ async fn files(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     .await
 }
 
-async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<Option<Placeholder>> {
     let pod = pod.clone();
     node.blocking(move |node| super::cgroup::create(node, &pod)).await
 }

@@ -216,12 +216,23 @@ impl Cgroup {
     ///
     /// v2 counts the cgroups below as well, v1 only this one.
     pub fn oom_kills(&self) -> u64 {
-        let file = match self.with(Controller::Memory) {
-            Some((Version::V1, place)) => place.dir.join("memory.oom_control"),
-            Some((Version::V2, place)) => place.dir.join("memory.events"),
-            None => return 0,
+        self.known_oom_kills().unwrap_or(0)
+    }
+
+    /// The same; `None` if it cannot be known.
+    pub fn known_oom_kills(&self) -> Option<u64> {
+        let file = match self.with(Controller::Memory)? {
+            (Version::V1, place) => place.dir.join("memory.oom_control"),
+            (Version::V2, place) => place.dir.join("memory.events"),
         };
-        file::read(&file).ok().and_then(|text| value_of(&text, "oom_kill")).unwrap_or(0)
+        value_of(&file::read(&file).ok()?, "oom_kill")
+    }
+
+    /// How often it has killed a process here or in a cgroup beside this one; 0 on v1, where that is not counted.
+    pub fn oom_kills_beside(&self) -> u64 {
+        let Some((Version::V2, place)) = self.with(Controller::Memory) else { return 0 };
+        let text = place.dir.parent().and_then(|parent| file::read(&parent.join("memory.events")).ok());
+        text.and_then(|text| value_of(&text, "oom_kill")).unwrap_or(0)
     }
 }
 

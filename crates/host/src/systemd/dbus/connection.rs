@@ -1,0 +1,235 @@
+//! A connection: many calls at once, each waiting for its own answer.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::Error;
+use super::message::{self, Call, FIXED, Incoming};
+
+/// How long writing, and each step of connecting, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answer is waited for. systemd that executes itself anew on a busy machine may take that long.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// The longest line while connecting.
+const LINE: usize = 1024;
+
+/// Where a peer is.
+#[derive(Debug, Clone, Copy)]
+pub enum Address<'a> {
+    /// A bus, which passes messages on.
+    Bus(&'a Path),
+    /// The peer itself.
+    Peer(&'a Path),
+}
+
+/// A connection. Dropping it ends the thread that reads from it.
+pub struct Connection {
+    socket: Mutex<UnixStream>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// Who waits for what. Whoever it is for is told that nothing will come by losing the sender.
+#[derive(Default)]
+struct Waiting {
+    closed: bool,
+    last_serial: u32,
+    answers: HashMap<u32, Waiter>,
+    jobs: HashMap<String, SyncSender<String>>,
+}
+
+type Outcome = Result<Option<String>, (String, String)>;
+
+struct Waiter {
+    answer: SyncSender<Outcome>,
+    /// For the end of the job that the answer names. Kept from the moment of the answer on, so that no end is missed.
+    job: Option<SyncSender<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in there is whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Connection {
+    /// Connects as the process's user.
+    ///
+    /// # Errors
+    /// If nobody is there, or it does not speak D-Bus.
+    pub fn open(address: Address<'_>) -> Result<Self, Error> {
+        let (Address::Bus(path) | Address::Peer(path)) = address;
+        let failed = |source| Error::Socket { what: "connect", source };
+        let mut socket = UnixStream::connect(path).map_err(failed)?;
+        socket.set_write_timeout(Some(PATIENCE)).and(socket.set_read_timeout(Some(PATIENCE))).map_err(failed)?;
+        authenticate(&mut socket)?;
+        socket.set_read_timeout(None).map_err(failed)?;
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let (reading, told) = (socket.try_clone().map_err(failed)?, waiting.clone());
+        let thread = thread::Builder::new().name("systemd".into());
+        thread.spawn(move || read(reading, &told)).map_err(failed)?;
+        let connection = Self { socket: Mutex::new(socket), waiting };
+        if let Address::Bus(_) = address {
+            connection.call(message::bus_call("Hello", None))?;
+        }
+        Ok(connection)
+    }
+
+    /// Has the bus pass on the signals that fit a rule.
+    ///
+    /// # Errors
+    /// The bus's.
+    pub fn listen(&self, rule: &str) -> Result<(), Error> {
+        self.call(message::bus_call("AddMatch", Some(rule))).map(drop)
+    }
+
+    /// Whether it still is one.
+    pub fn is_open(&self) -> bool {
+        !lock(&self.waiting).closed
+    }
+
+    /// Calls a method, and returns the text or path that it answers, if it does.
+    ///
+    /// # Errors
+    /// The other end's, or that there is no answer.
+    pub fn call(&self, call: Call<'_>) -> Result<Option<String>, Error> {
+        self.answer(call, None)
+    }
+
+    /// Calls a method that answers with a job. Returns the job's path, and where its result will come.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_for_job(&self, call: Call<'_>) -> Result<(String, Receiver<String>), Error> {
+        let (sender, ended) = mpsc::sync_channel(1);
+        let job = self.answer(call, Some(sender))?.ok_or(Error::Malformed("an answer does not name a job"))?;
+        Ok((job, ended))
+    }
+
+    /// Nobody waits for a job's end any longer.
+    pub fn forget_job(&self, job: &str) {
+        lock(&self.waiting).jobs.remove(job);
+    }
+
+    fn answer(&self, call: Call<'_>, job: Option<SyncSender<String>>) -> Result<Option<String>, Error> {
+        let member = call.member;
+        let (serial, answer) = self.send(call, job)?;
+        match answer.recv_timeout(ANSWER) {
+            Ok(outcome) => outcome.map_err(|(name, text)| Error::Refused { name, text }),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
+            Err(RecvTimeoutError::Timeout) => {
+                lock(&self.waiting).answers.remove(&serial);
+                Err(Error::Timeout { member, seconds: ANSWER.as_secs() })
+            }
+        }
+    }
+
+    fn send(&self, call: Call<'_>, job: Option<SyncSender<String>>) -> Result<(u32, Receiver<Outcome>), Error> {
+        let (sender, answer) = mpsc::sync_channel(1);
+        let serial = {
+            let mut waiting = lock(&self.waiting);
+            if waiting.closed {
+                return Err(Error::Closed);
+            }
+            // Zero is no serial number.
+            waiting.last_serial = waiting.last_serial.checked_add(1).unwrap_or(1);
+            let serial = waiting.last_serial;
+            waiting.answers.insert(serial, Waiter { answer: sender, job });
+            serial
+        };
+        let written = lock(&self.socket).write_all(&call.encode(serial));
+        written.map_err(|source| {
+            // Half a message may have been sent: nothing can follow it.
+            self.close();
+            Error::Socket { what: "write", source }
+        })?;
+        Ok((serial, answer))
+    }
+
+    fn close(&self) {
+        close(&self.waiting);
+        // The reader finds the end.
+        let _ = lock(&self.socket).shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn close(waiting: &Mutex<Waiting>) {
+    let mut waiting = lock(waiting);
+    waiting.closed = true;
+    waiting.answers.clear();
+    waiting.jobs.clear();
+}
+
+/// "EXTERNAL": the socket tells the other end who we are.
+fn authenticate(socket: &mut UnixStream) -> Result<(), Error> {
+    let failed = |source| Error::Socket { what: "authenticate", source };
+    let user: String =
+        rustix::process::geteuid().as_raw().to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+    socket.write_all(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes()).map_err(failed)?;
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        // No byte more than the line: messages follow it.
+        let mut byte = [0];
+        socket.read_exact(&mut byte).map_err(failed)?;
+        line.extend(byte);
+        if line.len() > LINE {
+            return Err(Error::Malformed("an endless line"));
+        }
+    }
+    match line.starts_with(b"OK ") {
+        true => socket.write_all(b"BEGIN\r\n").map_err(failed),
+        false => Err(Error::Malformed("this user is not let in")),
+    }
+}
+
+/// Reads until the end, and gives everyone what they wait for.
+fn read(mut socket: UnixStream, waiting: &Mutex<Waiting>) {
+    while let Ok(incoming) = next(&mut socket) {
+        deliver(incoming, &mut lock(waiting));
+    }
+    close(waiting);
+    let _ = socket.shutdown(Shutdown::Both);
+}
+
+fn next(socket: &mut impl Read) -> Result<Incoming, Error> {
+    let failed = |source: io::Error| Error::Socket { what: "read", source };
+    let mut fixed = [0; FIXED];
+    socket.read_exact(&mut fixed).map_err(failed)?;
+    let length = message::length(&fixed)?;
+    let mut message = fixed.to_vec();
+    message.resize(length, 0);
+    socket.read_exact(message.get_mut(FIXED..).unwrap_or_default()).map_err(failed)?;
+    message::decode(&message)
+}
+
+fn deliver(incoming: Incoming, waiting: &mut Waiting) {
+    match incoming {
+        Incoming::Answer { to, outcome } => {
+            let Some(waiter) = waiting.answers.remove(&to) else { return };
+            if let (Ok(Some(job)), Some(sender)) = (&outcome, waiter.job) {
+                waiting.jobs.insert(job.clone(), sender);
+            }
+            // Who has given up needs no answer.
+            let _ = waiter.answer.try_send(outcome);
+        }
+        Incoming::JobRemoved { job, result } => {
+            if let Some(waiter) = waiting.jobs.remove(&job) {
+                let _ = waiter.try_send(result);
+            }
+        }
+        Incoming::Other => {}
+    }
+}

@@ -1,0 +1,281 @@
+//! Who makes the node's cgroups: this daemon, or systemd.
+//!
+//! Either way a cgroup is a directory of the hierarchies and is read and limited there. Under systemd it is a unit's besides: a
+//! pod's is a slice, a container's and a monitor's a scope, and limits are told to systemd too, which would reset them otherwise.
+//! Nothing is asked of systemd for an exec.
+//!
+//! A pod keeps the cgroup that it was made with, also if the daemon is started again with another driver: whether a cgroup is
+//! systemd's is told by its name.
+
+use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use corten_host::cgroup::{Created, Mode};
+use corten_host::systemd::{self, Manager, Placeholder, Scope, Slice};
+use oci_spec::runtime::LinuxResources;
+
+use crate::check;
+use crate::config::{CgroupConfig, CgroupDriver};
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// The field of the request that names a pod's cgroup.
+const PARENT: &str = "config.linux.cgroup_parent";
+
+/// Where pods are that name no parent.
+const DEFAULT_PARENT: &str = "/corten";
+const DEFAULT_SLICE: &str = "corten.slice";
+
+/// How the name of a scope ends.
+const SCOPE: &str = ".scope";
+
+/// Who makes cgroups.
+pub enum Driver {
+    /// This daemon.
+    Cgroupfs {
+        /// The parent of pods that name none.
+        parent: String,
+    },
+    /// systemd.
+    Systemd(Systemd),
+}
+
+/// systemd as the one who makes cgroups.
+pub struct Systemd {
+    manager: Manager,
+    /// The slice of pods that name none.
+    parent: Slice,
+    /// Held for reading while a pod gets into its slice, for writing while slices are stopped: that stops all that is in them.
+    slices: RwLock<()>,
+}
+
+impl Driver {
+    /// The driver that is configured, or fits this machine.
+    ///
+    /// # Errors
+    /// If systemd is to do it and cannot: it is not there, or cgroup v2 is not the only hierarchy.
+    pub fn open(config: &CgroupConfig, mode: Mode) -> Result<Self> {
+        let refused = |why: &str| Err(Error::invalid("cgroup.driver", "systemd", why));
+        match config.driver {
+            CgroupDriver::Cgroupfs => return Self::cgroupfs(config),
+            CgroupDriver::Auto if mode != Mode::V2 || !systemd::is_running() => return Self::cgroupfs(config),
+            CgroupDriver::Systemd if mode != Mode::V2 => {
+                return refused("cgroup v2 is not the only hierarchy on this machine");
+            }
+            CgroupDriver::Systemd if !systemd::is_running() => return refused("systemd is not this machine's init"),
+            CgroupDriver::Auto | CgroupDriver::Systemd => {}
+        }
+        let parent = config.default_parent.as_deref().unwrap_or(DEFAULT_SLICE);
+        let bad = |why| Error::invalid("cgroup.default_parent", parent, why);
+        let slice = Slice::parse(last(parent)).map_err(bad)?;
+        let manager = Manager::connect().map_err(|error| Error::node("cgroup.driver", error))?;
+        Ok(Self::Systemd(Systemd { manager, parent: slice, slices: RwLock::default() }))
+    }
+
+    fn cgroupfs(config: &CgroupConfig) -> Result<Self> {
+        let parent = config.default_parent.as_deref().unwrap_or(DEFAULT_PARENT).trim_end_matches('/').to_owned();
+        match is_slice(&parent) {
+            true => Err(Error::invalid("cgroup.default_parent", parent, "is a slice, but cgroup.driver is cgroupfs")),
+            false => Ok(Self::Cgroupfs { parent }),
+        }
+    }
+
+    /// Checks the parent that a pod names. The kubelet's driver and this one must be the same.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn check_parent(&self, parent: Option<&str>) -> Result<()> {
+        let Some(parent) = parent else { return Ok(()) };
+        let why = match self {
+            Self::Cgroupfs { .. } if is_slice(parent) => "is a slice of systemd's, but the cgroup driver is cgroupfs",
+            Self::Cgroupfs { .. } => return Ok(()),
+            Self::Systemd(_) if !is_slice(parent) => "is not a slice, but the cgroup driver is systemd",
+            Self::Systemd(_) => match Slice::parse(last(parent)) {
+                Ok(slice) if slice.path() == "/" => "is the root",
+                Ok(_) => return Ok(()),
+                Err(why) => why,
+            },
+        };
+        Err(Error::invalid(PARENT, check::shown(parent), why))
+    }
+
+    /// The path of a pod's cgroup: of the one that it names, or of its own. Of a slice's path only the last component counts.
+    pub fn pod(&self, named: Option<&str>, id: &str) -> String {
+        match (self, named) {
+            (Self::Cgroupfs { .. }, Some(named)) => format!("/{}", named.trim_matches('/')),
+            (Self::Cgroupfs { parent }, None) => format!("{parent}/pod-{id}"),
+            (Self::Systemd(systemd), named) => {
+                let slice = match named {
+                    Some(named) => Slice::parse(last(named)),
+                    None => systemd.parent.child(&format!("pod{id}")),
+                };
+                // One that is none was refused when the pod was to be run.
+                slice.map_or_else(|_| format!("/{id}"), |slice| slice.path())
+            }
+        }
+    }
+
+    /// Whether systemd makes new cgroups.
+    pub fn is_systemd(&self) -> bool {
+        matches!(self, Self::Systemd(_))
+    }
+
+    /// Whether a cgroup is systemd's to make and end.
+    pub fn is_unit(&self, path: &str) -> bool {
+        self.systemd(path).is_some()
+    }
+
+    fn systemd(&self, path: &str) -> Option<&Systemd> {
+        match self {
+            Self::Systemd(systemd) if is_slice(path) || path.ends_with(SCOPE) => Some(systemd),
+            _ => None,
+        }
+    }
+
+    /// While this is held, no slice is stopped.
+    pub fn enter(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        match self {
+            Self::Cgroupfs { .. } => None,
+            Self::Systemd(systemd) => Some(systemd.slices.read().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// While this is held, nothing gets into a slice.
+    pub fn leave(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        match self {
+            Self::Cgroupfs { .. } => None,
+            Self::Systemd(systemd) => Some(systemd.slices.write().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Has the slice of a pod made, with its limits.
+    pub fn start_pod(&self, path: &str, limits: &LinuxResources) -> Result<()> {
+        let Some(systemd) = self.systemd(path) else { return Ok(()) };
+        let slice = Slice::parse(last(path)).map_err(|why| Error::node("the pod's slice", why))?;
+        let started = systemd.manager.start_slice(&slice, &systemd::properties(limits));
+        started.map_err(|error| Error::node("the pod's slice", error))
+    }
+
+    /// Has the scope of a cgroup made. It lasts as long as what is returned is held, and then as long as there are processes in it.
+    pub fn start_scope(
+        &self,
+        node: &Node,
+        path: &str,
+        description: &str,
+        limits: &LinuxResources,
+    ) -> Result<Option<Placeholder>> {
+        let Some(systemd) = self.systemd(path) else { return Ok(None) };
+        let slice = path.rsplit('/').nth(1).filter(|slice| !slice.is_empty()).unwrap_or("-.slice");
+        let limits = systemd::properties(limits);
+        let scope = Scope { name: last(path), slice, description, limits: &limits };
+        let started = systemd.manager.start_scope(scope, || node.monitor.placeholder().map_err(|e| e.to_string()));
+        started.map(Some).map_err(|error| Error::node("scope", error))
+    }
+
+    /// Tells systemd of new limits, so that they stay.
+    pub fn limit(&self, path: &str, limits: &LinuxResources) -> Result<()> {
+        let Some(systemd) = self.systemd(path) else { return Ok(()) };
+        let set = systemd.manager.set(last(path), &systemd::properties(limits));
+        set.map_err(|error| Error::node("limits", error))
+    }
+
+    /// Has the unit of a cgroup ended, in which nothing runs any more.
+    pub fn stop(&self, path: &str) -> Result<()> {
+        let Some(systemd) = self.systemd(path) else { return Ok(()) };
+        systemd.manager.stop(last(path)).map_err(|error| Error::node("end a unit", error))
+    }
+
+    /// Ends the slices whose directories were there and are removed.
+    pub fn stop_removed(&self, removed: &Created) -> Result<()> {
+        let Self::Systemd(systemd) = self else { return Ok(()) };
+        // All of them now: systemd makes a slice's directory again when it ends one in it.
+        let gone: Vec<_> = removed.directories().iter().rev().filter(|directory| !directory.exists()).collect();
+        for slice in gone.into_iter().filter_map(|directory| name(directory)).filter(|name| is_slice(name)) {
+            systemd.manager.stop(slice).map_err(|error| Error::node("end a slice", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The path of a cgroup with processes in a pod's.
+pub fn leaf(pod: &str, name: &str) -> String {
+    let suffix = if is_slice(pod) { SCOPE } else { "" };
+    format!("{}/{name}{suffix}", pod.trim_end_matches('/'))
+}
+
+fn is_slice(path: &str) -> bool {
+    Slice::is_named_like_one(path.trim_end_matches('/'))
+}
+
+/// The last component of a path.
+fn last(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+}
+
+fn name(directory: &Path) -> Option<&str> {
+    directory.file_name()?.to_str()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn systemd() -> Driver {
+        let parent = Slice::parse(DEFAULT_SLICE).unwrap();
+        Driver::Systemd(Systemd { manager: Manager::default(), parent, slices: RwLock::default() })
+    }
+
+    fn cgroupfs(parent: Option<&str>) -> Result<Driver> {
+        let default_parent = parent.map(str::to_owned);
+        let config = CgroupConfig { driver: CgroupDriver::Cgroupfs, default_parent, ..CgroupConfig::default() };
+        Driver::open(&config, Mode::V2)
+    }
+
+    #[test]
+    fn the_kubelets_slices_are_found_by_their_last_component() {
+        let path = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice";
+        for named in ["kubepods-burstable-pod1_2.slice", path] {
+            assert_eq!(systemd().pod(Some(named), "x"), path);
+            systemd().check_parent(Some(named)).unwrap();
+        }
+        assert_eq!(leaf(path, "corten-x"), format!("{path}/corten-x.scope"));
+        assert!(systemd().is_unit(path) && systemd().is_unit(&leaf(path, "corten-x")));
+        assert_eq!(systemd().pod(None, "x"), "/corten.slice/corten-podx.slice");
+    }
+
+    #[test]
+    fn paths_of_cgroupfs_are_what_they_are() {
+        let driver = cgroupfs(None).unwrap();
+        assert_eq!(driver.pod(Some("/kubepods/pod1/"), "x"), "/kubepods/pod1");
+        assert_eq!(driver.pod(None, "x"), "/corten/pod-x");
+        assert_eq!(leaf("/kubepods/pod1", "corten-x"), "/kubepods/pod1/corten-x");
+        // Of a pod that was made before the driver became another.
+        assert!(!systemd().is_unit("/kubepods/pod1/corten-x") && !driver.is_unit("/a.slice/corten-x.scope"));
+        assert_eq!(cgroupfs(Some("/")).unwrap().pod(None, "x"), "/pod-x");
+        assert!(cgroupfs(Some("a.slice")).is_err());
+    }
+
+    #[test]
+    fn a_parent_of_the_other_driver_is_refused() {
+        let error = systemd().check_parent(Some("/kubepods/pod1")).unwrap_err().to_string();
+        assert!(error.starts_with("invalid config.linux.cgroup_parent \"/kubepods/pod1\": is not a slice"), "{error}");
+        assert!(systemd().check_parent(Some("a--b.slice")).is_err());
+        assert!(systemd().check_parent(Some("-.slice")).is_err());
+        let driver = cgroupfs(None).unwrap();
+        assert!(driver.check_parent(Some("/kubepods.slice/a.slice")).is_err());
+        driver.check_parent(Some("/kubepods.slice/pod1")).unwrap();
+        driver.check_parent(None).unwrap();
+    }
+
+    #[test]
+    fn systemd_is_refused_where_there_are_other_hierarchies() {
+        let config = CgroupConfig { driver: CgroupDriver::Systemd, ..CgroupConfig::default() };
+        for mode in [Mode::V1, Mode::Hybrid] {
+            let Err(error) = Driver::open(&config, mode) else { continue };
+            assert!(error.to_string().starts_with("invalid cgroup.driver \"systemd\": cgroup v2 is not"), "{error}");
+        }
+        let auto = CgroupConfig { driver: CgroupDriver::Auto, ..CgroupConfig::default() };
+        assert!(!Driver::open(&auto, Mode::Hybrid).unwrap().is_systemd());
+    }
+}
