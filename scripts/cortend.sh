@@ -20,7 +20,7 @@ start_cortend() {
   mkdir -p "$state" "$root"
   {
     printf 'root = "%s"\nstate = "%s"\nsocket = "%s"\n' "$root/images" "$state/pods" "$socket"
-    printf '[cgroup]\ndefault_parent = "/%s"\n' "$name"
+    printf '[cgroup]\ndriver = "cgroupfs"\ndefault_parent = "/%s"\n' "$name"
     printf '%s\n' "$@"
   } >"$state/config.toml"
   launch_cortend

@@ -327,7 +327,7 @@ fn configuration(paths: &Paths, setup: &Setup) -> String {
         format!("[runtimes.runc]\nbinary = {:?}", programs::installed("runc", "runc")),
         format!("[registry]\nconfig_path = [{:?}]", paths.certs()),
         format!("[network]\nmode = {mode:?}\nconf_dir = {:?}\nbin_dirs = [{:?}]", paths.cni(), programs::CNI_PLUGINS),
-        format!("[cgroup]\nprefix = {:?}\ndefault_parent = {:?}", prefix(paths), paths.cgroup()),
+        format!("[cgroup]\ndriver = \"cgroupfs\"\nprefix = {:?}\ndefault_parent = {:?}", prefix(paths), paths.cgroup()),
         format!("[seccomp]\nlocalhost_root = {:?}", paths.dir.join("seccomp")),
         "[log]\nfilter = \"debug,h2=info\"".to_owned(),
         setup.extra.clone(),
