@@ -34,6 +34,9 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// The kernel's memory, whose link is there as with runc where it is. A container that may not see it has a mask over it.
+const CORE: (&str, &str) = ("/proc/kcore", "core");
+
 /// Whether the container has a `/dev` of its own, to be filled. A volume over it is left as it is.
 fn is_ours(mounts: &[Mount]) -> bool {
     let is_bind = |mount: &Mount| {
@@ -82,7 +85,7 @@ pub(super) fn populate(
             None => node.make(&directory, name, &path).container(step)?,
         }
     }
-    for (target, name) in LINKS {
+    for (target, name) in LINKS.into_iter().chain(Path::new(CORE.0).exists().then_some(CORE)) {
         link(&dev, target, name).node(|| format!("make /dev/{name}"))?;
     }
     Ok(())

@@ -203,13 +203,16 @@ mod tests {
         assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("upper,x"));
     }
 
-    /// Layers as one string, for kernels from 6.5 to 6.6, are the same layers.
+    /// Layers as one string, for kernels from 6.5 to 6.6, are the same layers. Older ones refuse commas in it.
     #[test]
     fn joined_layers_are_the_same() {
         let dir = tempfile::Builder::new().prefix("l").tempdir_in("/tmp").unwrap();
         let overlay = layers(dir.path());
         let filesystem = Filesystem::open("overlay").unwrap();
-        add_joined(&filesystem, &overlay.lower[0], overlay.lower[1..].iter()).unwrap();
+        match add_joined(&filesystem, &overlay.lower[0], overlay.lower[1..].iter()) {
+            Err(error) if is_old_kernel(&error) && filesystem.set("lowerdir+", &overlay.lower[0]).is_err() => return,
+            joined => joined.unwrap(),
+        }
         filesystem.set("upperdir", escaped(&overlay.upper)).unwrap();
         filesystem.set("workdir", escaped(&overlay.work)).unwrap();
         filesystem.mount(0).unwrap();

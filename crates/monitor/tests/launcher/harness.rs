@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -322,12 +322,6 @@ pub fn as_launcher(
             result
         }
     }
-}
-
-/// Keeps `FromRawFd` in scope for tests that make descriptors of numbers.
-pub fn owned(fd: i32) -> OwnedFd {
-    // SAFETY: the caller has just made it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Capabilities as containerd gives them by default.

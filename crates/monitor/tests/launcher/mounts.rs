@@ -256,7 +256,9 @@ fn the_pods_shm() {
 
 /// A mount namespace whose root is a tmpfs, made in a thread that ends.
 fn shm_namespace() -> OwnedFd {
-    std::thread::spawn(|| {
+    let (made, is_made) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
         let tmpfs = mount::Filesystem::open("tmpfs").unwrap().mount(0).unwrap();
         // The thread must not share its root with the others to change it.
         process::new_namespaces(libc::CLONE_FS | libc::CLONE_NEWNS).unwrap();
@@ -267,18 +269,13 @@ fn shm_namespace() -> OwnedFd {
         rustix::process::pivot_root(".", ".").unwrap();
         rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).unwrap();
         fs::write("/from-pod", "hello\n").unwrap();
-        // No /proc in here, but the descriptor of the thread's namespace can be had from its pidfd.
-        let pid = rustix::thread::gettid();
-        // SAFETY: PIDFD_THREAD makes a descriptor of a thread that runs.
-        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw_nonzero().get(), libc::O_EXCL) };
-        assert!(pidfd >= 0, "{}", std::io::Error::last_os_error());
-        let pidfd = crate::harness::owned(pidfd as i32);
-        const PIDFD_GET_MNT_NAMESPACE: libc::c_ulong = 0xff03;
-        // SAFETY: this ioctl takes no argument and makes a descriptor.
-        let namespace = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&pidfd), PIDFD_GET_MNT_NAMESPACE, 0) };
-        assert!(namespace >= 0, "{}", std::io::Error::last_os_error());
-        crate::harness::owned(namespace)
-    })
-    .join()
-    .unwrap()
+        // No /proc in here: somebody outside has to look, as long as the thread is there.
+        made.send(rustix::thread::gettid()).unwrap();
+        let _ = may_end.recv();
+    });
+    let id = is_made.recv().unwrap().as_raw_nonzero();
+    let namespace = fs::File::open(format!("/proc/self/task/{id}/ns/mnt")).unwrap();
+    drop(end);
+    thread.join().unwrap();
+    namespace.into()
 }

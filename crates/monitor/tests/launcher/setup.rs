@@ -162,14 +162,14 @@ fn layers_are_in_order() {
     assert_eq!(fixture.output(), "top\nother\n");
 }
 
-/// Many layers with long names work.
+/// Many layers work. Before Linux 6.7 all their names together have one page.
 #[test]
 fn a_hundred_layers_work() {
     let mut fixture = Fixture::new("ls /data");
     let dir = fixture.dir.path().to_owned();
     let mut layers = Vec::new();
     for number in 0..100 {
-        let layer = dir.join(format!("a-layer-with-quite-a-long-name-as-digests-are-{number}"));
+        let layer = dir.join(format!("a-layer-with-a-long-name-{number}"));
         fs::create_dir_all(layer.join("data")).unwrap();
         fs::write(layer.join("data").join(number.to_string()), "").unwrap();
         layers.push(layer);
