@@ -6,8 +6,10 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{Error, Write},
+    ops::RangeInclusive,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::Command,
@@ -28,8 +30,8 @@ use support::{
 };
 
 const MIB: u64 = 1 << 20;
-/// The first project that a store gives away.
-const FIRST: u32 = 0x4000_0000;
+/// The projects that a store gives away.
+const RANGE: RangeInclusive<u32> = 0x4000_0000..=0x7fff_ffff;
 const EXT4: &[&str] = &["mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"];
 const XFS: &[&str] = &["mkfs.xfs", "-q"];
 
@@ -134,7 +136,12 @@ fn record(disk: &Path, container: &str) -> PathBuf {
 }
 
 fn project(disk: &Path, container: &str) -> u32 {
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(record(disk, container)).unwrap()).unwrap();
+    recorded(&record(disk, container))
+}
+
+/// The project that the record of a snapshot names.
+fn recorded(record: &Path) -> u32 {
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
     json["project"].as_u64().unwrap().try_into().unwrap()
 }
 
@@ -156,7 +163,8 @@ async fn a_limit_stops_one_container(disk: &Path) {
     let open = async || store(&root).await;
     let held = open().await.limiting(limits(8 * MIB, 200)).unwrap();
     let (one, two) = (Root::of(&held, "one").await, Root::of(&held, "two").await);
-    assert_eq!([project(disk, "one"), project(disk, "two")], [FIRST, FIRST + 1]);
+    let (first, second) = (project(disk, "one"), project(disk, "two"));
+    assert!(first != second && RANGE.contains(&first) && RANGE.contains(&second), "{first} {second}");
     assert!(one.free() <= 8 * MIB, "{}", one.free());
     // A file of the image is moved from the working directory when it is changed.
     assert_eq!(one.open("etc/passwd", OFlags::WRONLY).unwrap().write(b"upper").unwrap(), 5);
@@ -191,19 +199,19 @@ async fn a_limit_stops_one_container(disk: &Path) {
     let before = held.snapshot_usage("one").await.unwrap();
     assert!(before.bytes >= 40 * MIB, "{before:?}");
 
-    // A number is given away again when its last file is gone, and not before.
+    // A number is another's as long as it has files, also those that are only open.
     drop(held);
     let held = open().await.limiting(limits(8 * MIB, 200)).unwrap();
     let last = one.open("most", OFlags::RDONLY).unwrap();
     drop(one);
     held.remove_snapshot("one").await.unwrap();
     let _three = Root::of(&held, "three").await;
-    assert_eq!(project(disk, "three"), FIRST + 2);
-    assert!(project_usage(disk, FIRST).bytes >= 40 * MIB);
+    let third = project(disk, "three");
+    assert!(third != first && third != second, "{first} {second} {third}");
+    assert!(project_usage(disk, first).bytes >= 40 * MIB);
     drop(last);
-    drained(disk, FIRST).await;
+    drained(disk, first).await;
     let four = Root::of(&held, "four").await;
-    assert_eq!(project(disk, "four"), FIRST);
     assert!(is_full(four.write("big", 20 * MIB).1));
 }
 
@@ -218,23 +226,25 @@ fn a_limit_stops_one_container_on_xfs() {
 }
 
 async fn projects_of_others_are_left_alone(disk: &Path) {
+    const THEIRS: u32 = *RANGE.start();
     let others = disk.join("others");
-    for (number, project) in [FIRST, FIRST + 2].into_iter().enumerate() {
-        let directory = others.join(number.to_string());
-        std::fs::create_dir_all(&directory).unwrap();
-        quota::assign(File::open(&directory).unwrap().as_fd(), project).unwrap();
-    }
+    std::fs::create_dir_all(&others).unwrap();
+    quota::assign(File::open(&others).unwrap().as_fd(), THEIRS).unwrap();
+    std::fs::create_dir(others.join("inside")).unwrap();
     let held = store(&disk.join("images")).await.limiting(limits(8 * MIB, 200)).unwrap();
     let roots = (Root::of(&held, "one").await, Root::of(&held, "two").await);
-    assert_eq!([project(disk, "one"), project(disk, "two")], [FIRST + 1, FIRST + 3]);
     // Another daemon's store beside this one.
     let beside = store(&disk.join("beside")).await;
     let _root = Root::of(&beside, "one").await;
-    assert!(project_usage(disk, FIRST + 4).inodes >= 3);
-    std::fs::write(others.join("0/big"), vec![7; 16 << 20]).unwrap();
+    let (one, two, third) =
+        (project(disk, "one"), project(disk, "two"), recorded(&disk.join("beside/s/one/snapshot.json")));
+    assert_eq!(BTreeSet::from([THEIRS, one, two, third]).len(), 4);
+    assert!(project_usage(disk, third).inodes >= 3);
+    // It has no limits.
+    std::fs::write(others.join("big"), vec![7; 16 << 20]).unwrap();
     drop(roots);
     held.remove_snapshot("one").await.unwrap();
-    drained(disk, FIRST + 1).await;
+    drained(disk, one).await;
 
     // A snapshot of an earlier release has no project: it is walked.
     let held_record = record(disk, "two");
@@ -250,9 +260,9 @@ async fn projects_of_others_are_left_alone(disk: &Path) {
     held.remove_snapshot("two").await.unwrap();
 
     // What is in somebody's project cannot be in ours.
-    let inside = others.join("0/images");
+    let inside = others.join("inside/images");
     let error = store(&inside).await.limiting(limits(8 * MIB, 200)).err().unwrap().to_string();
-    assert!(error.contains(&inside.display().to_string()) && error.contains(&FIRST.to_string()), "{error}");
+    assert!(error.contains(&inside.display().to_string()) && error.contains(&THEIRS.to_string()), "{error}");
     let inside = store(&inside).await;
     inside.prepare_snapshot("c", &*image(&inside).await, None, &[]).await.unwrap();
     inside.remove_snapshot("c").await.unwrap();
