@@ -4,8 +4,9 @@
 //! pod's is a slice, a container's and a monitor's a scope, and limits are told to systemd too, which would reset them otherwise.
 //! Nothing is asked of systemd for an exec.
 //!
-//! A pod keeps the cgroup that it was made with, also if the daemon is started again with another driver: whether a cgroup is
-//! systemd's is told by its name.
+//! A pod keeps the [`Place`] that it was made with, also if the daemon is started again with another driver.
+
+mod place;
 
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -18,6 +19,7 @@ use crate::check;
 use crate::config::{CgroupConfig, CgroupDriver};
 use crate::error::{Error, Result};
 use crate::node::Node;
+pub use place::Place;
 
 /// The field of the request that names a pod's cgroup.
 const PARENT: &str = "config.linux.cgroup_parent";
@@ -25,9 +27,6 @@ const PARENT: &str = "config.linux.cgroup_parent";
 /// Where pods are that name no parent.
 const DEFAULT_PARENT: &str = "/corten";
 const DEFAULT_SLICE: &str = "corten.slice";
-
-/// How the name of a scope ends.
-const SCOPE: &str = ".scope";
 
 /// Who makes cgroups.
 pub enum Driver {
@@ -99,18 +98,17 @@ impl Driver {
         Err(Error::invalid(PARENT, check::shown(parent), why))
     }
 
-    /// The path of a pod's cgroup: of the one that it names, or of its own. Of a slice's path only the last component counts.
-    pub fn pod(&self, named: Option<&str>, id: &str) -> String {
+    /// A pod's cgroup: the one that it names, or its own. Of a slice's path only the last component counts.
+    pub fn pod(&self, named: Option<&str>, id: &str) -> Place {
         match (self, named) {
-            (Self::Cgroupfs { .. }, Some(named)) => format!("/{}", named.trim_matches('/')),
-            (Self::Cgroupfs { parent }, None) => format!("{parent}/pod-{id}"),
+            (Self::Cgroupfs { parent }, named) => Place::below(parent, named, id),
             (Self::Systemd(systemd), named) => {
                 let slice = match named {
                     Some(named) => Slice::parse(last(named)),
                     None => systemd.parent.child(&format!("pod{id}")),
                 };
                 // One that is none was refused when the pod was to be run.
-                slice.map_or_else(|_| format!("/{id}"), |slice| slice.path())
+                Place::Systemd(slice.map_or_else(|_| format!("/{id}"), |slice| slice.path()))
             }
         }
     }
@@ -121,13 +119,14 @@ impl Driver {
     }
 
     /// Whether a cgroup is systemd's to make and end.
-    pub fn is_unit(&self, path: &str) -> bool {
-        self.systemd(path).is_some()
+    pub fn is_unit(&self, place: &Place) -> bool {
+        self.systemd(place).is_some()
     }
 
-    fn systemd(&self, path: &str) -> Option<&Systemd> {
-        match self {
-            Self::Systemd(systemd) if is_slice(path) || path.ends_with(SCOPE) => Some(systemd),
+    /// systemd, and the path of a cgroup that is its.
+    fn systemd<'a>(&self, place: &'a Place) -> Option<(&Systemd, &'a str)> {
+        match (self, place) {
+            (Self::Systemd(systemd), Place::Systemd(path)) => Some((systemd, path)),
             _ => None,
         }
     }
@@ -149,8 +148,8 @@ impl Driver {
     }
 
     /// Has the slice of a pod made, with its limits.
-    pub fn start_pod(&self, path: &str, limits: &LinuxResources) -> Result<()> {
-        let Some(systemd) = self.systemd(path) else { return Ok(()) };
+    pub fn start_pod(&self, place: &Place, limits: &LinuxResources) -> Result<()> {
+        let Some((systemd, path)) = self.systemd(place) else { return Ok(()) };
         let slice = Slice::parse(last(path)).map_err(|why| Error::node("the pod's slice", why))?;
         let started = systemd.manager.start_slice(&slice, &systemd::properties(limits));
         started.map_err(|error| Error::node("the pod's slice", error))
@@ -160,11 +159,11 @@ impl Driver {
     pub fn start_scope(
         &self,
         node: &Node,
-        path: &str,
+        place: &Place,
         description: &str,
         limits: &LinuxResources,
     ) -> Result<Option<Placeholder>> {
-        let Some(systemd) = self.systemd(path) else { return Ok(None) };
+        let Some((systemd, path)) = self.systemd(place) else { return Ok(None) };
         let slice = path.rsplit('/').nth(1).filter(|slice| !slice.is_empty()).unwrap_or("-.slice");
         let limits = systemd::properties(limits);
         let scope = Scope { name: last(path), slice, description, limits: &limits };
@@ -173,15 +172,15 @@ impl Driver {
     }
 
     /// Tells systemd of new limits, so that they stay.
-    pub fn limit(&self, path: &str, limits: &LinuxResources) -> Result<()> {
-        let Some(systemd) = self.systemd(path) else { return Ok(()) };
+    pub fn limit(&self, place: &Place, limits: &LinuxResources) -> Result<()> {
+        let Some((systemd, path)) = self.systemd(place) else { return Ok(()) };
         let set = systemd.manager.set(last(path), &systemd::properties(limits));
         set.map_err(|error| Error::node("limits", error))
     }
 
     /// Has the unit of a cgroup ended, in which nothing runs any more.
-    pub fn stop(&self, path: &str) -> Result<()> {
-        let Some(systemd) = self.systemd(path) else { return Ok(()) };
+    pub fn stop(&self, place: &Place) -> Result<()> {
+        let Some((systemd, path)) = self.systemd(place) else { return Ok(()) };
         systemd.manager.stop(last(path)).map_err(|error| Error::node("end a unit", error))
     }
 
@@ -195,12 +194,6 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-/// The path of a cgroup with processes in a pod's.
-pub fn leaf(pod: &str, name: &str) -> String {
-    let suffix = if is_slice(pod) { SCOPE } else { "" };
-    format!("{}/{name}{suffix}", pod.trim_end_matches('/'))
 }
 
 fn is_slice(path: &str) -> bool {
@@ -235,25 +228,34 @@ mod tests {
     #[test]
     fn the_kubelets_slices_are_found_by_their_last_component() {
         let path = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice";
+        let pod = Place::Systemd(path.to_owned());
         for named in ["kubepods-burstable-pod1_2.slice", path] {
-            assert_eq!(systemd().pod(Some(named), "x"), path);
+            assert_eq!(systemd().pod(Some(named), "x"), pod);
             systemd().check_parent(Some(named)).unwrap();
         }
-        assert_eq!(leaf(path, "corten-x"), format!("{path}/corten-x.scope"));
-        assert!(systemd().is_unit(path) && systemd().is_unit(&leaf(path, "corten-x")));
-        assert_eq!(systemd().pod(None, "x"), "/corten.slice/corten-podx.slice");
+        assert_eq!(pod.leaf("corten-x").path(), format!("{path}/corten-x.scope"));
+        assert!(systemd().is_unit(&pod) && systemd().is_unit(&pod.leaf("corten-x")));
+        assert_eq!(systemd().pod(None, "x").path(), "/corten.slice/corten-podx.slice");
     }
 
     #[test]
     fn paths_of_cgroupfs_are_what_they_are() {
         let driver = cgroupfs(None).unwrap();
-        assert_eq!(driver.pod(Some("/kubepods/pod1/"), "x"), "/kubepods/pod1");
-        assert_eq!(driver.pod(None, "x"), "/corten/pod-x");
-        assert_eq!(leaf("/kubepods/pod1", "corten-x"), "/kubepods/pod1/corten-x");
-        // Of a pod that was made before the driver became another.
-        assert!(!systemd().is_unit("/kubepods/pod1/corten-x") && !driver.is_unit("/a.slice/corten-x.scope"));
-        assert_eq!(cgroupfs(Some("/")).unwrap().pod(None, "x"), "/pod-x");
+        let pod = driver.pod(Some("/kubepods/pod1/"), "x");
+        assert_eq!(pod, Place::Cgroupfs("/kubepods/pod1".to_owned()));
+        assert_eq!(driver.pod(None, "x").path(), "/corten/pod-x");
+        assert_eq!(pod.leaf("corten-x").path(), "/kubepods/pod1/corten-x");
+        assert_eq!(cgroupfs(Some("/")).unwrap().pod(None, "x").path(), "/pod-x");
         assert!(cgroupfs(Some("a.slice")).is_err());
+    }
+
+    #[test]
+    fn a_pod_of_before_the_driver_became_another_keeps_its_cgroup() {
+        let driver = cgroupfs(None).unwrap();
+        let (directory, slice) = (Place::Cgroupfs("/a.slice".to_owned()), Place::Systemd("/a.slice".to_owned()));
+        assert!(!systemd().is_unit(&directory) && !systemd().is_unit(&directory.leaf("corten-x")));
+        assert!(!driver.is_unit(&slice) && !driver.is_unit(&slice.leaf("corten-x")));
+        assert_eq!(slice.leaf("corten-x").path(), "/a.slice/corten-x.scope");
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn read_pod(node: &Node, id: &str) -> Result<Option<(Arc<Pod>, RecordedState)>> 
         RecordedState::Ready { .. } => State::Broken { why: "its monitor is not found again yet".into() },
         RecordedState::Broken { why } => State::Broken { why: why.clone() },
     };
-    let pod = Arc::new(Pod::from_record(record, state));
+    let pod = Arc::new(Pod::from_record(record, state, &node.config.cgroup));
     node.pods.insert(pod.clone());
     Ok(Some((pod, recorded)))
 }

@@ -68,7 +68,7 @@ fn launcher(node: &Node, container: &Container) -> Result<Launcher> {
             record::make_directory(&state)?;
             let bundle = node.container_directory(container.id()).join("bundle");
             record::make_directory(&bundle)?;
-            let systemd = node.driver.is_unit(&container.cgroup(node));
+            let systemd = node.driver.is_unit(&container.place(node));
             let mounts = node.external_mounts();
             Ok(Launcher::External { binary, state, bundle, mounts, systemd })
         }

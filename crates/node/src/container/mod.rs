@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::cgroups;
+use crate::cgroups::Place;
 use crate::error::Result;
 use crate::node::Node;
 use crate::operation::{Slot, lock};
@@ -373,9 +373,13 @@ impl Container {
     }
 
     /// The container's cgroup.
+    pub fn place(&self, node: &Node) -> Place {
+        self.pod.place(node).leaf(&format!("{}-{}", node.config.cgroup.prefix, self.facts.id))
+    }
+
+    /// Its path.
     pub fn cgroup(&self, node: &Node) -> String {
-        let name = format!("{}-{}", node.config.cgroup.prefix, self.facts.id);
-        cgroups::leaf(&self.pod.cgroup_parent(node), &name)
+        self.place(node).path().to_owned()
     }
 
     /// Where its log goes.

@@ -62,10 +62,10 @@ pub async fn cgroup(node: &Arc<Node>, container: &Arc<Container>) -> Result<()> 
     let container = container.clone();
     node.blocking(move |node| {
         let failed = |error| Error::node("remove the container's cgroup", error);
-        let path = container.cgroup(node);
-        let cgroup = node.cgroup(&path)?;
+        let place = container.place(node);
+        let cgroup = node.cgroup(place.path())?;
         cgroup.kill(libc::SIGKILL).map_err(failed)?;
-        node.driver.stop(&path)?;
+        node.driver.stop(&place)?;
         cgroup.remove().map_err(failed)
     })
     .await

@@ -76,7 +76,7 @@ fn scope(node: &Node, container: &Container, spec: &Spec) -> Result<Option<Place
     let (pod, name) = (&container.pod.config.metadata, &container.config().metadata.name);
     let description = format!("container {name} of pod {}/{}", pod.namespace, pod.name);
     let limits = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
-    node.driver.start_scope(node, &container.cgroup(node), &description, &limits)
+    node.driver.start_scope(node, &container.place(node), &description, &limits)
 }
 
 fn make_log_directory(container: &Container) -> Result<()> {

@@ -131,13 +131,13 @@ impl Update {
         if let Some(memory) = resources.memory_mut() {
             memory.set_check_before_update(Some(true));
         }
-        let path = self.container.cgroup(node);
-        let cgroup = node.cgroup(&path)?;
+        let place = self.container.place(node);
+        let cgroup = node.cgroup(place.path())?;
         let write = || cgroup.update(&resources).map_err(|error| self.refused(error));
         write()?;
-        if node.driver.is_unit(&path) {
+        if node.driver.is_unit(&place) {
             // It rounds quotas.
-            node.driver.limit(&path, &self.oci(node, after)?).and_then(|()| write())?;
+            node.driver.limit(&place, &self.oci(node, after)?).and_then(|()| write())?;
         }
         move_score(&cgroup, old_score, new_score);
         Ok(())

@@ -45,10 +45,9 @@ pub fn create(node: &Node, pod: &Pod) -> Result<Option<Placeholder>> {
     // Until the monitor's is in it, the end of another pod that shares it would remove it.
     let held = is_shared(pod).then(|| lock(&heirs));
     let _entering = node.driver.enter();
-    let path = pod.cgroup_parent(node);
-    let cgroup = node.cgroup(&path)?;
+    let cgroup = node.cgroup(pod.place(node).path())?;
     if !cgroup.exists() {
-        node.driver.start_pod(&path, &resources::limits_of_new(node, pod)?)?;
+        node.driver.start_pod(pod.place(node), &resources::limits_of_new(node, pod)?)?;
     }
     let made = cgroup.create().map_err(failed)?;
     let held = held.unwrap_or_else(|| lock(&heirs));
@@ -56,10 +55,10 @@ pub fn create(node: &Node, pod: &Pod) -> Result<Option<Placeholder>> {
     pod.adopt_cgroup(node, &made)?;
     let _held = is_shared(pod).then_some(held);
     resources::apply(node, pod)?;
-    let monitor = pod.monitor_cgroup(node);
+    let monitor = pod.monitor_place(node);
     let description = format!("monitor of pod {}/{}", pod.config.metadata.namespace, pod.config.metadata.name);
     let scope = node.driver.start_scope(node, &monitor, &description, &LinuxResources::default())?;
-    node.cgroup(&monitor)?.create().map_err(failed)?;
+    node.cgroup(monitor.path())?.create().map_err(failed)?;
     Ok(scope)
 }
 
@@ -71,7 +70,7 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
     }
     let monitor = node.cgroup(&pod.monitor_cgroup(node))?;
     let killed = monitor.kill(libc::SIGKILL).map_err(failed);
-    let ended = killed.and_then(|()| node.driver.stop(&pod.monitor_cgroup(node)));
+    let ended = killed.and_then(|()| node.driver.stop(&pod.monitor_place(node)));
     let own = ended.and_then(|()| monitor.remove().map_err(failed));
     let heirs = node.cgroup_locks.of(node, pod);
     loop {

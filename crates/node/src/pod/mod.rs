@@ -29,7 +29,8 @@ use corten_host::network::Attached;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::cgroups;
+use crate::cgroups::Place;
+use crate::config::CgroupConfig;
 use crate::error::Result;
 use crate::monitor::Monitor;
 use crate::node::Node;
@@ -73,8 +74,8 @@ pub struct Pod {
     resources: Mutex<PodResources>,
     /// The cgroup directories that were made for it above its containers'.
     cgroup: Mutex<Option<Created>>,
-    /// The path of its cgroup; said once.
-    cgroup_path: OnceLock<String>,
+    /// Its cgroup; said once.
+    place: OnceLock<Place>,
     state: watch::Sender<State>,
 }
 
@@ -115,8 +116,9 @@ pub struct Record {
     created_at: i64,
     config: PodConfig,
     cgroup: Option<Created>,
+    /// Not in the records of daemons that knew nothing of systemd.
     #[serde(default)]
-    cgroup_path: Option<String>,
+    place: Option<Place>,
     /// The limits, if they are not those of its configuration any longer.
     #[serde(default)]
     resources: Option<PodResources>,
@@ -155,15 +157,16 @@ impl Pod {
     }
 
     /// A pod as it was recorded; its state is for recovery to find out, until then it is `state`.
-    pub fn from_record(record: Record, state: State) -> Self {
+    pub fn from_record(record: Record, state: State, config: &CgroupConfig) -> Self {
         let changed = record.resources;
         // A pod that is stopped has no cgroup any more.
         let cgroup = record.cgroup.filter(|_| !matches!(state, State::Stopped | State::Removing));
+        let place = record
+            .place
+            .unwrap_or_else(|| Place::unrecorded(config, record.config.cgroup_parent.as_deref(), &record.id));
         let pod = Self::with_state(record.id, record.config, record.handler, record.created_at, cgroup, state);
-        if let Some(path) = record.cgroup_path {
-            // Nobody else has the pod yet.
-            let _ = pod.cgroup_path.set(path);
-        }
+        // Nobody else has the pod yet.
+        let _ = pod.place.set(place);
         if let Some(changed) = changed {
             *lock(&pod.resources) = changed;
         }
@@ -189,7 +192,7 @@ impl Pod {
             cpu: CpuSamples::default(),
             updating: Arc::default(),
             cgroup: Mutex::new(cgroup),
-            cgroup_path: OnceLock::new(),
+            place: OnceLock::new(),
             state: watch::Sender::new(state),
         }
     }
@@ -260,7 +263,7 @@ impl Pod {
             created_at: self.created_at,
             config: self.config.clone(),
             cgroup: lock(&self.cgroup).clone(),
-            cgroup_path: self.cgroup_path.get().cloned(),
+            place: Some(self.place(node).clone()),
             resources: Some(self.resources()).filter(|resources| *resources != asked(&self.config)),
             state: state.recorded(),
         };
@@ -294,15 +297,23 @@ impl Pod {
     }
 
     /// The cgroup that the pod's containers are in: the one the kubelet named, or one of the pod's own.
+    pub fn place(&self, node: &Node) -> &Place {
+        self.place.get_or_init(|| node.driver.pod(self.config.cgroup_parent.as_deref(), &self.id))
+    }
+
+    /// Its path.
     pub fn cgroup_parent(&self, node: &Node) -> String {
-        let path = || node.driver.pod(self.config.cgroup_parent.as_deref(), &self.id);
-        self.cgroup_path.get_or_init(path).clone()
+        self.place(node).path().to_owned()
     }
 
     /// The cgroup of the pod's monitor.
+    pub fn monitor_place(&self, node: &Node) -> Place {
+        self.place(node).leaf(&format!("{}-monitor-{}", node.config.cgroup.prefix, self.id))
+    }
+
+    /// Its path.
     pub fn monitor_cgroup(&self, node: &Node) -> String {
-        let name = format!("{}-monitor-{}", node.config.cgroup.prefix, self.id);
-        cgroups::leaf(&self.cgroup_parent(node), &name)
+        self.monitor_place(node).path().to_owned()
     }
 
     fn set_cgroup(&self, created: Option<Created>) {

@@ -119,13 +119,13 @@ fn set(node: &Node, pod: &Pod, resources: &PodResources, field: &str) -> Result<
     for what in withheld {
         tracing::info!(pod = pod.id, what, "withheld: this node cannot do it");
     }
-    let path = pod.cgroup_parent(node);
-    let cgroup = node.cgroup(&path)?;
+    let place = pod.place(node);
+    let cgroup = node.cgroup(place.path())?;
     let write = || cgroup.update(&limits).map_err(|error| refused(field, error));
     write()?;
-    if node.driver.is_unit(&path) {
+    if node.driver.is_unit(place) {
         // It rounds quotas.
-        node.driver.limit(&path, &limits).and_then(|()| write())?;
+        node.driver.limit(place, &limits).and_then(|()| write())?;
     }
     Ok(())
 }
