@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use corten_images::{CheckEvent, CheckOptions, Digest, Form as ArchiveForm, Image, Saved, Store, Verdict};
+use corten_images::{CheckEvent, CheckOptions, Digest, Form as ArchiveForm, Image, Progress, Saved, Store, Verdict};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use serde_json::Value;
 use support::{
@@ -166,6 +166,67 @@ async fn nothing_is_kept_unasked_or_in_vain() {
     assert_eq!(same.id, image.id);
     assert!(blobs(root.path()) == wanted);
     assert!(is_saved_as_it_came(&opened, &same).await);
+}
+
+#[tokio::test]
+async fn of_what_an_image_comes_as_the_latest_eight_are_kept() {
+    let (registry, root) = (Registry::start(), tempfile::tempdir().unwrap());
+    let built = Built::new(vec![layer(b"base", Packing::Gzip)]);
+    registry.push("many", "0", &built, Form::Oci).await;
+    let manifest = built.manifest(Form::Oci);
+    let mut index: Value = serde_json::from_slice(&build::index(Form::Oci, &[(architecture(), &manifest)])).unwrap();
+    let opened = keeping(root.path()).await;
+    let mut indexes = Vec::new();
+    for number in 0..10 {
+        index["annotations"] = serde_json::json!({"number": number.to_string()});
+        indexes.push(index.to_string().into_bytes());
+        registry.push_manifest("many", "index", Form::Oci.index(), &indexes[number]).await;
+        opened.pull(&registry.reference("many:index"), None).await.unwrap();
+    }
+    // One that is there already is the latest again, and only once.
+    registry.push_manifest("many", "index", Form::Oci.index(), &indexes[3]).await;
+    opened.pull(&registry.reference("many:index"), None).await.unwrap();
+    let latest = |first: usize| {
+        let indexes = indexes[first..].iter().chain([&indexes[3]]).cloned();
+        by_name(indexes.chain([manifest.clone(), built.layers[0].blob.clone()]))
+    };
+    assert!(blobs(root.path()) == latest(2));
+    registry.push_manifest("many", "index", Form::Oci.index(), &indexes[0]).await;
+    let image = opened.pull(&registry.reference("many:index"), None).await.unwrap();
+    assert!(blobs(root.path()) == by_name(latest(4).into_values().chain([indexes[0].clone()])));
+    assert!(is_saved_as_it_came(&opened, &image).await);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_if_somebody_who_keeps_nothing_gets_the_layer_first() {
+    let root = tempfile::tempdir().unwrap();
+    let built = Built::new(vec![layer(b"base", Packing::Gzip)]);
+    let (go_on, held) = watch::channel(false);
+    let (blob, slow) = (built.layers[0].blob.clone(), format!("/blobs/{}", Digest::of(&built.layers[0].blob)));
+    let slowly = move |seen: &Seen| Answer::of(&blob, seen).hang(10, held.clone());
+    let liar = Liar::of(&built, move |seen| seen.path.contains(&slow).then(|| slowly(seen))).await;
+    let reference = format!("{}/slow:1", liar.address);
+
+    let opened = store(root.path()).await;
+    let first = tokio::spawn(opened.pull(&reference, None));
+    while liar.count("/blobs/") < 2 {
+        assert!(!first.is_finished());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let opened = opened.keeping_blobs(true).unwrap();
+    let progress = Progress::default();
+    let second = tokio::spawn(opened.pull_watched(&reference, None, progress.clone()));
+    // It has decided to keep the image, and waits for the layer.
+    while progress.layers().is_empty() {
+        assert!(!second.is_finished());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    go_on.send(true).unwrap();
+    first.await.unwrap().unwrap();
+    let image = second.await.unwrap().unwrap();
+    assert_eq!(blobs(root.path()).len(), 0);
+    opened.usable(&image).unwrap();
+    assert!(!is_saved_as_it_came(&opened, &image).await);
 }
 
 fn unpacked(gzip: &[u8]) -> Vec<u8> {

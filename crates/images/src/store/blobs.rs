@@ -154,6 +154,11 @@ impl State {
         self.keep_blobs && (self.originals(id).contains(original) || layers.iter().all(comes))
     }
 
+    /// Whether an image whose layers are here can be kept as it came: it is already, or no layer's blob is missing.
+    pub fn can_keep(&self, id: &Digest, original: &Original) -> bool {
+        self.originals(id).contains(original) || original.layers.iter().all(|blob| self.blobs.contains_key(blob))
+    }
+
     /// Whether nothing is missing of what an image came as.
     pub fn is_whole(&self, original: &Original) -> bool {
         original.blobs().all(|blob| self.blobs.contains_key(blob))

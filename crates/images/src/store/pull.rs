@@ -20,6 +20,8 @@ use crate::{
 
 /// An index may lead to another index, but not forever.
 const INDEX_DEPTH: usize = 3;
+/// Of what one image came as, so many are kept.
+const ORIGINALS: usize = 8;
 
 /// One image, as its manifest describes it.
 struct Plan {
@@ -123,16 +125,24 @@ impl Inner {
         let diff_ids = || plan.layers.iter().map(|(_, diff_id)| *diff_id);
         let hold = Hold::new(&self, diff_ids().chain(plan.original.blobs().copied()));
         plan.keep = source.has_originals() && self.state().keeps(&id, &plan.original, &plan.layers);
-        let documents = if plan.keep { documents } else { Vec::new() };
         self.layers(&source, &plan, shown, progress).await?;
+        // Somebody who keeps nothing may have got a layer meanwhile.
+        let in_vain = plan.keep && !self.state().can_keep(&id, &plan.original);
+        plan.keep &= !in_vain;
+        let documents = if plan.keep { documents } else { Vec::new() };
         let covered = self.covered(plan.layers.iter().map(|(_, diff_id)| *diff_id).collect(), shown).await?;
         self.keep_documents(documents).await?;
         let turn = self.turn().await;
-        let mut steps = self.state().steps_to_put(&plan, covered);
+        let (mut steps, too_many) = self.state().steps_to_put(&plan, covered);
         steps.extend(name.map(|name| State::steps_to_name(name, Some(digest), id)).into_iter().flatten());
         self.apply(turn, steps).await?;
         drop(hold);
         let image = self.state().get(&id);
+        if (in_vain || too_many)
+            && let Err(error) = self.collect().await
+        {
+            tracing::warn!(image = %id, %error, "blobs that nothing needs stay until the next start");
+        }
         image.ok_or_else(|| Error::NotFound { reference: shown.to_owned() })
     }
 
@@ -240,8 +250,8 @@ impl Plan {
 }
 
 impl State {
-    /// What records an image. What it came as before stays, if it is kept.
-    fn steps_to_put(&self, plan: &Plan, covered: BTreeMap<String, Digest>) -> Vec<Step> {
+    /// What records an image, and whether that lets go of something it came as. The latest of that are kept.
+    fn steps_to_put(&self, plan: &Plan, covered: BTreeMap<String, Digest>) -> (Vec<Step>, bool) {
         let mut record = plan.record(covered);
         record.originals = self.originals(&plan.id).to_vec();
         let mut steps = Vec::new();
@@ -250,7 +260,9 @@ impl State {
             record.originals.insert(0, plan.original.clone());
             steps = self.steps_to_keep(&plan.original);
         }
+        let too_many = record.originals.len() > ORIGINALS;
+        record.originals.truncate(ORIGINALS);
         steps.push(Step::PutImage(plan.id, record));
-        steps
+        (steps, too_many)
     }
 }
