@@ -9,7 +9,7 @@
 mod place;
 
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use corten_host::cgroup::{Created, Mode};
 use corten_host::systemd::{self, Manager, Placeholder, Scope, Slice};
@@ -34,9 +34,19 @@ pub enum Driver {
     Cgroupfs {
         /// The parent of pods that name none.
         parent: String,
+        /// What a pod means that names a slice.
+        slices: Slices,
     },
     /// systemd.
     Systemd(Systemd),
+}
+
+/// What the name of a slice means where the daemon makes cgroups.
+pub enum Slices {
+    /// That the kubelet's driver is systemd: this one was chosen by hand, so it is a mistake.
+    Refused,
+    /// A directory, as ever. Warned of once.
+    Directories(Once),
 }
 
 /// systemd as the one who makes cgroups.
@@ -55,15 +65,31 @@ impl Driver {
     /// If systemd is to do it and cannot: it is not there, or cgroup v2 is not the only hierarchy.
     pub fn open(config: &CgroupConfig, mode: Mode) -> Result<Self> {
         let refused = |why: &str| Err(Error::invalid("cgroup.driver", "systemd", why));
+        if let Some(why) = wrong_default_parent(config) {
+            let parent = config.default_parent.as_deref().unwrap_or_default();
+            return Err(Error::invalid("cgroup.default_parent", parent, why));
+        }
         match config.driver {
-            CgroupDriver::Cgroupfs => return Self::cgroupfs(config),
-            CgroupDriver::Auto if mode != Mode::V2 || !systemd::is_running() => return Self::cgroupfs(config),
+            CgroupDriver::Cgroupfs => return Ok(Self::cgroupfs(config, Slices::Refused)),
+            CgroupDriver::Auto => {
+                let why = match config.default_parent.as_deref() {
+                    _ if mode != Mode::V2 => "cgroup v2 is not the only hierarchy on this machine",
+                    _ if !systemd::is_running() => "systemd is not this machine's init",
+                    Some(parent) if Slice::parse(last(parent)).is_err() => "cgroup.default_parent is not a slice",
+                    _ => return Self::of_systemd(config),
+                };
+                tracing::info!(why, "the cgroup driver is cgroupfs");
+                return Ok(Self::cgroupfs(config, Slices::Directories(Once::new())));
+            }
             CgroupDriver::Systemd if mode != Mode::V2 => {
                 return refused("cgroup v2 is not the only hierarchy on this machine");
             }
             CgroupDriver::Systemd if !systemd::is_running() => return refused("systemd is not this machine's init"),
-            CgroupDriver::Auto | CgroupDriver::Systemd => {}
+            CgroupDriver::Systemd => Self::of_systemd(config),
         }
+    }
+
+    fn of_systemd(config: &CgroupConfig) -> Result<Self> {
         let parent = config.default_parent.as_deref().unwrap_or(DEFAULT_SLICE);
         let bad = |why| Error::invalid("cgroup.default_parent", parent, why);
         let slice = Slice::parse(last(parent)).map_err(bad)?;
@@ -71,12 +97,10 @@ impl Driver {
         Ok(Self::Systemd(Systemd { manager, parent: slice, slices: RwLock::default() }))
     }
 
-    fn cgroupfs(config: &CgroupConfig) -> Result<Self> {
-        let parent = config.default_parent.as_deref().unwrap_or(DEFAULT_PARENT).trim_end_matches('/').to_owned();
-        match is_slice(&parent) {
-            true => Err(Error::invalid("cgroup.default_parent", parent, "is a slice, but cgroup.driver is cgroupfs")),
-            false => Ok(Self::Cgroupfs { parent }),
-        }
+    fn cgroupfs(config: &CgroupConfig, slices: Slices) -> Self {
+        let parent = config.default_parent.as_deref().unwrap_or(DEFAULT_PARENT).trim_matches('/');
+        let parent = if parent.is_empty() { String::new() } else { format!("/{parent}") };
+        Self::Cgroupfs { parent, slices }
     }
 
     /// Checks the parent that a pod names. The kubelet's driver and this one must be the same.
@@ -86,7 +110,14 @@ impl Driver {
     pub fn check_parent(&self, parent: Option<&str>) -> Result<()> {
         let Some(parent) = parent else { return Ok(()) };
         let why = match self {
-            Self::Cgroupfs { .. } if is_slice(parent) => "is a slice of systemd's, but the cgroup driver is cgroupfs",
+            Self::Cgroupfs { slices: Slices::Refused, .. } if is_slice(parent) => {
+                "is a slice of systemd's, but the cgroup driver is cgroupfs"
+            }
+            Self::Cgroupfs { slices: Slices::Directories(warned), .. } if is_slice(parent) => {
+                let why = "a pod names a slice, but the cgroup driver is cgroupfs: it gets a directory of that name";
+                warned.call_once(|| tracing::warn!(parent, "{why}"));
+                return Ok(());
+            }
             Self::Cgroupfs { .. } => return Ok(()),
             Self::Systemd(_) if !is_slice(parent) => "is not a slice, but the cgroup driver is systemd",
             Self::Systemd(_) => match Slice::parse(last(parent)) {
@@ -101,7 +132,7 @@ impl Driver {
     /// A pod's cgroup: the one that it names, or its own. Of a slice's path only the last component counts.
     pub fn pod(&self, named: Option<&str>, id: &str) -> Place {
         match (self, named) {
-            (Self::Cgroupfs { parent }, named) => Place::below(parent, named, id),
+            (Self::Cgroupfs { parent, .. }, named) => Place::below(parent, named, id),
             (Self::Systemd(systemd), named) => {
                 let slice = match named {
                     Some(named) => Slice::parse(last(named)),
@@ -196,6 +227,17 @@ impl Driver {
     }
 }
 
+/// Why the parent of pods that name none does not fit the driver, if that was chosen by hand: [`CgroupDriver::Auto`] chooses one
+/// that fits.
+pub fn wrong_default_parent(config: &CgroupConfig) -> Option<&'static str> {
+    let parent = config.default_parent.as_deref()?;
+    match config.driver {
+        CgroupDriver::Systemd => Slice::parse(last(parent)).err(),
+        CgroupDriver::Cgroupfs => is_slice(parent).then_some("is a slice, but cgroup.driver is cgroupfs"),
+        CgroupDriver::Auto => None,
+    }
+}
+
 fn is_slice(path: &str) -> bool {
     Slice::is_named_like_one(path.trim_end_matches('/'))
 }
@@ -279,5 +321,21 @@ mod tests {
         }
         let auto = CgroupConfig { driver: CgroupDriver::Auto, ..CgroupConfig::default() };
         assert!(!Driver::open(&auto, Mode::Hybrid).unwrap().is_systemd());
+    }
+
+    #[test]
+    fn what_was_valid_before_there_was_a_choice_still_is() {
+        let config = |driver, parent: &str| CgroupConfig {
+            driver,
+            default_parent: Some(parent.to_owned()),
+            ..CgroupConfig::default()
+        };
+        let path = Driver::open(&config(CgroupDriver::Auto, "/pods"), Mode::V2).unwrap();
+        assert_eq!(path.pod(None, "x"), Place::Cgroupfs("/pods/pod-x".to_owned()));
+        let slice = Driver::open(&config(CgroupDriver::Auto, "/pods.slice"), Mode::V1).unwrap();
+        assert_eq!(slice.pod(None, "x"), Place::Cgroupfs("/pods.slice/pod-x".to_owned()));
+        slice.check_parent(Some("/kubepods.slice/a.slice")).unwrap();
+        assert!(wrong_default_parent(&config(CgroupDriver::Systemd, "/pods")).is_some());
+        assert!(wrong_default_parent(&config(CgroupDriver::Cgroupfs, "/pods.slice")).is_some());
     }
 }

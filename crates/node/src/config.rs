@@ -8,6 +8,7 @@ use corten_cri::wire::Shapes;
 use corten_images::WritableLimits;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups;
 use crate::interface::InterfaceConfig;
 use crate::metrics::MetricsConfig;
 use crate::network::NetworkConfig;
@@ -320,6 +321,8 @@ impl Config {
         if let Some(parent) = &self.cgroup.default_parent {
             let fits = parent.starts_with('/') || parent.ends_with(".slice");
             require(fits, "cgroup.default_parent", parent, "must begin with '/', or be a slice")?;
+            let wrong = cgroups::wrong_default_parent(&self.cgroup);
+            require(wrong.is_none(), "cgroup.default_parent", parent, wrong.unwrap_or_default())?;
         }
         let line = self.container_log.max_line;
         require((256..=1 << 20).contains(&line), "container_log.max_line", line, "must be from 256 to 1048576")?;
