@@ -59,11 +59,12 @@ pub struct Systemd {
 }
 
 impl Driver {
-    /// The driver that is configured, or fits this machine.
+    /// The driver that is configured, or fits this machine and the pods that are recorded: `pod` names one whose cgroup systemd did
+    /// not make. Its kubelet's driver is cgroupfs, whatever the machine has.
     ///
     /// # Errors
     /// If systemd is to do it and cannot: it is not there, or cgroup v2 is not the only hierarchy.
-    pub fn open(config: &CgroupConfig, mode: Mode) -> Result<Self> {
+    pub fn open(config: &CgroupConfig, mode: Mode, pod: impl FnOnce() -> Option<String>) -> Result<Self> {
         let refused = |why: &str| Err(Error::invalid("cgroup.driver", "systemd", why));
         if let Some(why) = wrong_default_parent(config) {
             let parent = config.default_parent.as_deref().unwrap_or_default();
@@ -76,7 +77,17 @@ impl Driver {
                     _ if mode != Mode::V2 => "cgroup v2 is not the only hierarchy on this machine",
                     _ if !systemd::is_running() => "systemd is not this machine's init",
                     Some(parent) if Slice::parse(last(parent)).is_err() => "cgroup.default_parent is not a slice",
-                    _ => return Self::of_systemd(config),
+                    _ => match pod() {
+                        Some(pod) => {
+                            tracing::info!(
+                                pod,
+                                "the cgroup driver stays cgroupfs, which this pod was made with: \
+                                 a start without such pods changes it to systemd"
+                            );
+                            return Ok(Self::cgroupfs(config, Slices::Directories(Once::new())));
+                        }
+                        None => return Self::of_systemd(config),
+                    },
                 };
                 tracing::info!(why, "the cgroup driver is cgroupfs");
                 return Ok(Self::cgroupfs(config, Slices::Directories(Once::new())));
@@ -264,7 +275,7 @@ mod tests {
     fn cgroupfs(parent: Option<&str>) -> Result<Driver> {
         let default_parent = parent.map(str::to_owned);
         let config = CgroupConfig { driver: CgroupDriver::Cgroupfs, default_parent, ..CgroupConfig::default() };
-        Driver::open(&config, Mode::V2)
+        Driver::open(&config, Mode::V2, || None)
     }
 
     #[test]
@@ -316,11 +327,11 @@ mod tests {
     fn systemd_is_refused_where_there_are_other_hierarchies() {
         let config = CgroupConfig { driver: CgroupDriver::Systemd, ..CgroupConfig::default() };
         for mode in [Mode::V1, Mode::Hybrid] {
-            let Err(error) = Driver::open(&config, mode) else { continue };
+            let Err(error) = Driver::open(&config, mode, || None) else { continue };
             assert!(error.to_string().starts_with("invalid cgroup.driver \"systemd\": cgroup v2 is not"), "{error}");
         }
         let auto = CgroupConfig { driver: CgroupDriver::Auto, ..CgroupConfig::default() };
-        assert!(!Driver::open(&auto, Mode::Hybrid).unwrap().is_systemd());
+        assert!(!Driver::open(&auto, Mode::Hybrid, || None).unwrap().is_systemd());
     }
 
     #[test]
@@ -330,9 +341,9 @@ mod tests {
             default_parent: Some(parent.to_owned()),
             ..CgroupConfig::default()
         };
-        let path = Driver::open(&config(CgroupDriver::Auto, "/pods"), Mode::V2).unwrap();
+        let path = Driver::open(&config(CgroupDriver::Auto, "/pods"), Mode::V2, || None).unwrap();
         assert_eq!(path.pod(None, "x"), Place::Cgroupfs("/pods/pod-x".to_owned()));
-        let slice = Driver::open(&config(CgroupDriver::Auto, "/pods.slice"), Mode::V1).unwrap();
+        let slice = Driver::open(&config(CgroupDriver::Auto, "/pods.slice"), Mode::V1, || None).unwrap();
         assert_eq!(slice.pod(None, "x"), Place::Cgroupfs("/pods.slice/pod-x".to_owned()));
         slice.check_parent(Some("/kubepods.slice/a.slice")).unwrap();
         assert!(wrong_default_parent(&config(CgroupDriver::Systemd, "/pods")).is_some());

@@ -17,7 +17,7 @@ use crate::operation::Slot;
 use crate::pod::cgroup::Locks;
 use crate::registry::{Containers, Pods};
 use crate::streaming::{Endpoint, Listener};
-use crate::{seccomp, spec};
+use crate::{recovery, seccomp, spec};
 
 /// Everything the handlers share.
 pub struct Node {
@@ -79,7 +79,7 @@ impl Node {
         let images = images.limiting(config.images.limits()).map_err(|error| Error::node(limited(&config), error))?;
         let network = Network::open(&config.network, &config.state, &config.root)?;
         let hierarchies = Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?;
-        let driver = Driver::open(&config.cgroup, hierarchies.mode())?;
+        let driver = Driver::open(&config.cgroup, hierarchies.mode(), || recovery::pod_of_cgroupfs(&config.state))?;
         let (streaming, listener) = Endpoint::listen(&config.streaming).await?;
         let node = Self {
             images,

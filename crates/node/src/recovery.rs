@@ -1,6 +1,6 @@
 //! What a daemon does with what an earlier one left: finds running pods again, finishes what was begun, undoes the rest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,16 @@ fn entries(directory: PathBuf) -> Result<Vec<String>> {
         ids.extend(name.to_str().filter(|name| id::is_id(name)).map(str::to_owned));
     }
     Ok(ids)
+}
+
+/// A pod on record whose cgroup systemd did not make. A record that cannot be read is [`recover`]'s to tell of.
+pub fn pod_of_cgroupfs(state: &Path) -> Option<String> {
+    let pods = state.join("pods");
+    let is_one = |id: &String| {
+        let record = record::read::<pod::Record>(&pod::record_path(&pods.join(id)));
+        matches!(record, Ok(Some(record)) if record.is_of_cgroupfs())
+    };
+    entries(pods.clone()).ok()?.into_iter().find(is_one)
 }
 
 fn read_pod(node: &Node, id: &str) -> Result<Option<(Arc<Pod>, RecordedState)>> {

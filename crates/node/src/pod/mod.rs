@@ -150,6 +150,13 @@ pub enum RecordedState {
     },
 }
 
+impl Record {
+    /// Whether the pod's cgroup was not made by systemd.
+    pub fn is_of_cgroupfs(&self) -> bool {
+        !matches!(self.place, Some(Place::Systemd(_)))
+    }
+}
+
 impl Pod {
     /// A pod that is starting.
     pub fn new(id: String, config: PodConfig, handler: String) -> Self {
