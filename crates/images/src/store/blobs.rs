@@ -108,7 +108,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Discards files that are not recorded blobs, and forgets blobs without their file.
+    /// Discards files that are not recorded blobs, and forgets blobs without their file. What the disk refuses to do with one
+    /// file is logged: no image needs it to be used.
     pub(super) fn discard_unrecorded_blobs(&self) -> Result<(), Error> {
         let path = self.root.join(DIRECTORY);
         let names = match File::open(&path) {
@@ -119,17 +120,24 @@ impl Inner {
         let mut missing = self.state().blobs.clone();
         for name in names {
             let digest = name.to_str().and_then(|hex| Digest::from_hex(hex).ok());
-            let (_, size) = disk::measure_file(&path.join(&name))?;
-            match digest.filter(|digest| missing.get(digest).is_some_and(|blob| blob.size == size)) {
-                Some(digest) => drop(missing.remove(&digest)),
-                None => self.trash.take_path(&path.join(&name))?,
+            let path = path.join(&name);
+            let known = digest.and_then(|digest| Some((digest, missing.get(&digest)?.size)));
+            let looked = disk::measure_file(&path).and_then(|(_, size)| match known.filter(|known| known.1 == size) {
+                Some((digest, _)) => {
+                    missing.remove(&digest);
+                    Ok(())
+                }
+                None => self.trash.take_path(&path),
+            });
+            if let Err(error) = looked {
+                tracing::error!(path = %path.display(), %error, "a file among the kept blobs stays, and is not used");
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
         let forget = |blob| {
-            tracing::warn!(%blob, "a kept blob is missing or cut short: its images are not saved as they came");
+            tracing::warn!(%blob, "a kept blob is missing, short or unreadable: its images are not saved as they came");
             Step::DropBlob(blob)
         };
         let steps: Vec<_> = missing.into_keys().map(forget).collect();

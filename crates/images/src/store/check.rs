@@ -121,13 +121,11 @@ impl Inner {
             };
             self.tell(&events, *layer, verdict).await;
         }
-        for blob in scope.blobs {
-            self.check_blob(blob, options.repair, &events).await?;
-        }
+        let blobs = self.check_blobs(scope.blobs, options.repair, &events).await;
         for image in scope.images {
             self.check_image(&image, options.repair, &events).await;
         }
-        Ok(())
+        blobs
     }
 
     fn scope(&self, options: &CheckOptions) -> Result<Scope, Error> {

@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::io::Errno;
 use tokio::sync::mpsc::Sender;
 
 use super::{Anew, CheckEvent, NO_NAME, Verdict};
@@ -24,8 +25,25 @@ use crate::{
 const BUFFER: usize = 256 << 10;
 
 impl Inner {
+    /// Verifies blobs. One that cannot be read now is kept, and told of when the others are done.
+    pub(super) async fn check_blobs(
+        self: &Arc<Self>,
+        blobs: BTreeSet<Digest>,
+        repair: bool,
+        events: &Sender<CheckEvent>,
+    ) -> Result<(), Error> {
+        let mut all = Ok(());
+        for blob in blobs {
+            if let Err(error) = self.check_blob(blob, repair, events).await {
+                tracing::error!(%blob, %error, "a kept blob is not verified");
+                all = all.and(Err(error));
+            }
+        }
+        all
+    }
+
     /// Verifies a blob and tells what was found; drops it if it is damaged, and then repairs it if that is asked for.
-    pub(super) async fn check_blob(
+    async fn check_blob(
         self: &Arc<Self>,
         blob: Digest,
         repair: bool,
@@ -75,14 +93,18 @@ impl Inner {
     }
 
     /// How a blob's file is not what its name says. Ends early when nobody listens.
+    ///
+    /// # Errors
+    /// It cannot be read now, for a reason that is not the file's.
     async fn wrong_blob(&self, blob: Digest, events: Sender<CheckEvent>) -> Result<Option<String>, Error> {
         let path = self.blob_path(&blob);
-        let digest = blocking("verify a blob", move || Ok(digest_of(path, &events))).await?;
-        Ok(match digest {
-            Ok(digest) if digest == blob => None,
-            Ok(digest) => Some(format!("its content has the digest {digest}")),
-            Err(error) => Some(format!("it cannot be read: {error}")),
-        })
+        let file = path.clone();
+        match blocking("verify a blob", move || Ok(digest_of(file, &events))).await? {
+            Ok(digest) if digest == blob => Ok(None),
+            Ok(digest) => Ok(Some(format!("its content has the digest {digest}"))),
+            Err(error) if is_damage(&error) => Ok(Some(format!("it cannot be read: {error}"))),
+            Err(error) => Err(Error::io("verify", &path)(error)),
+        }
     }
 
     /// Pulls a blob anew, by any digest of any image that came with it.
@@ -109,7 +131,12 @@ impl Inner {
     }
 }
 
-fn digest_of(path: PathBuf, events: &Sender<CheckEvent>) -> std::io::Result<Digest> {
+/// Whether a file that cannot be read is lost. It may be too many open files, or too little memory.
+fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+fn digest_of(path: PathBuf, events: &Sender<CheckEvent>) -> io::Result<Digest> {
     let (mut file, mut hasher, mut buffer) = (File::open(path)?, Hasher::default(), vec![0; BUFFER]);
     loop {
         let length = file.read(&mut buffer)?;
