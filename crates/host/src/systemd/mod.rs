@@ -148,7 +148,8 @@ impl Manager {
         Ok(())
     }
 
-    /// Sets limits of a unit until the machine is booted again. Done if there is no such unit.
+    /// Sets limits of a unit until the machine is booted again; its cgroup's files are written then, all of them. Done if there is
+    /// no such unit.
     ///
     /// # Errors
     /// If systemd does not do it.
@@ -161,7 +162,13 @@ impl Manager {
             body.text(unit);
             body.bool(true);
             body.properties(limits);
-            connection.call(call("SetUnitProperties", "sba(sv)", body))
+            connection.call(call("SetUnitProperties", "sba(sv)", body))?;
+            // It answers before it writes the cgroup's files, and writes them before it takes the next call.
+            connection.call(Call {
+                path: "/",
+                interface: "org.freedesktop.DBus.Peer",
+                ..call("Ping", "", Writer::default())
+            })
         });
         match set {
             Err(Error::Asking { source, .. }) if source.is(NO_SUCH_UNIT) => Ok(()),

@@ -121,7 +121,7 @@ impl Update {
         Ok(oci)
     }
 
-    /// Writes what is named, and memory with swap as a pair.
+    /// Writes what is named, and memory with swap as a pair; all of it where systemd writes it too.
     fn apply_live(&self, node: &Node, after: &Resources, old_score: i32, new_score: i32) -> Result<()> {
         let mut named = self.change.clone();
         if named.memory_limit.is_some() || named.memory_swap_limit.is_some() {
@@ -133,11 +133,12 @@ impl Update {
         }
         let place = self.container.place(node);
         let cgroup = node.cgroup(place.path())?;
-        let write = || cgroup.update(&resources).map_err(|error| self.refused(error));
-        write()?;
+        let write = |limits| cgroup.update(limits).map_err(|error| self.refused(error));
+        write(&resources)?;
         if node.driver.is_unit(&place) {
-            // It rounds quotas.
-            node.driver.limit(&place, &self.oci(node, after)?).and_then(|()| write())?;
+            // It writes all files of the unit again: rounds quotas, and resets what it was not told of.
+            let whole = self.oci(node, after)?;
+            node.driver.limit(&place, &whole).and_then(|()| write(&whole))?;
         }
         move_score(&cgroup, old_score, new_score);
         Ok(())
