@@ -1,6 +1,7 @@
 //! The daemon's life: one at a time on its state, recovered, served on its socket until it is told to end.
 
 use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,11 +36,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 const INHERITED: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// What a step with the service manager's socket is called.
+const INHERITED_SOCKET: &str = "the service manager's socket";
+
 /// How long calls may go on after the daemon is told to end.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until SIGTERM or SIGINT. Pods go on without it.
 pub async fn run(config: Config) -> Result<()> {
+    // Before a program is started that would have it too.
+    let inherited = Inherited::take(&config.socket)?;
     record::make_directory(&config.root)?;
     record::make_directory(&config.state)?;
     let _lock = patiently(|| lock(&config)).await?;
@@ -51,7 +57,7 @@ pub async fn run(config: Config) -> Result<()> {
     recovery::recover(&node).await?;
     let interface = Arc::new(Interface::new(&node.config.interface)?);
     let metrics = metrics::listen(&node.config.metrics).await?;
-    let socket = Socket::open(&node.config.socket).await?;
+    let socket = Socket::open(inherited, &node.config.socket).await?;
     let manager = service_manager::Manager::of_environment();
     tracing::info!(socket = %node.config.socket.display(), pods = node.pods.all().len(), "serving");
     tokio::spawn(streams.serve(node.clone()));
@@ -112,12 +118,44 @@ struct Socket {
 
 impl Socket {
     /// The one that the service manager has left us, or our own.
-    async fn open(path: &Path) -> Result<Self> {
-        let failed = |error| Error::node("the service manager's socket", error);
-        Ok(match activation::listener().map_err(failed)? {
-            Some(socket) => Self { listener: Listener::inherited(socket).map_err(failed)?, name_is_ours: false },
+    async fn open(inherited: Option<Inherited>, path: &Path) -> Result<Self> {
+        let failed = |error| Error::node(INHERITED_SOCKET, error);
+        Ok(match inherited {
+            Some(Inherited(socket)) => {
+                Self { listener: Listener::inherited(socket).map_err(failed)?, name_is_ours: false }
+            }
             None => Self { listener: patiently(|| listen(path)).await?, name_is_ours: true },
         })
+    }
+}
+
+/// A socket that the service manager listens on for us, at the path that is configured.
+struct Inherited(UnixListener);
+
+impl Inherited {
+    fn take(path: &Path) -> Result<Option<Self>> {
+        let failed = |error| Error::node(INHERITED_SOCKET, error);
+        activation::listener().map_err(failed)?.map(|socket| Self::at(path, socket)).transpose()
+    }
+
+    /// Who calls the daemon, and the daemon itself, use the path that is configured.
+    fn at(path: &Path, socket: UnixListener) -> Result<Self> {
+        let address = socket.local_addr().map_err(|error| Error::node(INHERITED_SOCKET, error))?;
+        let is_it = |given: &Path| {
+            let (given_file, file) = (std::fs::canonicalize(given).ok(), std::fs::canonicalize(path).ok());
+            given == path || (given_file.is_some() && given_file == file)
+        };
+        match address.as_pathname() {
+            Some(given) if is_it(given) => Ok(Self(socket)),
+            other => {
+                let given = other.map_or("one without a path".into(), |given| given.display().to_string());
+                Err(Error::invalid(
+                    "socket",
+                    path.display(),
+                    format!("the service manager has left us another: {given}"),
+                ))
+            }
+        }
     }
 }
 
@@ -251,6 +289,19 @@ mod tests {
             drop(killed);
         });
         patiently(|| listen(&path)).await.unwrap();
+    }
+
+    #[test]
+    fn an_inherited_socket_is_the_one_that_is_configured() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link, other) = (directory.path().join("a"), directory.path().join("b"), directory.path().join("c"));
+        let socket = UnixListener::bind(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let take = |path: &Path| Inherited::at(path, socket.try_clone().unwrap()).map(drop);
+        take(&path).unwrap();
+        take(&link).unwrap();
+        let refused = take(&other).unwrap_err().to_string();
+        assert!(refused.contains(path.to_str().unwrap()) && refused.contains(other.to_str().unwrap()), "{refused}");
     }
 
     #[tokio::test]
