@@ -10,6 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use corten_cri::client;
+use tokio::time::{sleep, timeout};
+
+/// How long after a look that failed the next one is.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the service manager listens, and how often it wants to hear of us.
 pub struct Manager {
@@ -36,18 +40,22 @@ impl Manager {
         self.tell("STOPPING=1");
     }
 
-    /// Says that the daemon is alive for as long as it is: it answers a call on its own socket, as it would the kubelet's. Says so
-    /// twice in the time after which it would be killed.
+    /// Says that the daemon is alive for as long as it is: it does blocking work, and answers a call on its own socket, as it would
+    /// the kubelet's. Looks four times in the time after which it would be killed, and each second once it was found wanting.
     pub async fn watch(self, socket: &Path) {
         let Some(time) = self.watchdog else { return };
         let endpoint = format!("unix://{}", socket.display());
-        let mut often = tokio::time::interval(time / 2);
+        let often = time / 4;
         loop {
-            often.tick().await;
-            // Connecting asks for the version.
-            match client::connect(&endpoint).await {
-                Ok(_) => self.tell("WATCHDOG=1"),
-                Err(error) => tracing::error!(%error, "the daemon does not answer itself"),
+            match timeout(often, probe(&endpoint)).await.unwrap_or_else(|_| Err(format!("not in {often:?}"))) {
+                Ok(()) => {
+                    self.tell("WATCHDOG=1");
+                    sleep(often).await;
+                }
+                Err(error) => {
+                    tracing::error!(error, "the daemon does not answer itself");
+                    sleep(AGAIN).await;
+                }
             }
         }
     }
@@ -58,6 +66,12 @@ impl Manager {
             tracing::warn!(state, %error, "the service manager cannot be told");
         }
     }
+}
+
+/// Whether there is a thread for blocking work, and an answer. Connecting asks for the version.
+async fn probe(endpoint: &str) -> Result<(), String> {
+    tokio::task::spawn_blocking(|| ()).await.map_err(|error| error.to_string())?;
+    client::connect(endpoint).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// A name that begins with `@` is in the abstract namespace.
