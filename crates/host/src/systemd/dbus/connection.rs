@@ -8,12 +8,14 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::Error;
 use super::message::{self, Call, FIXED, Incoming};
 
-/// How long writing, and each step of connecting, may take.
+/// How long writing may take, and how long connecting altogether.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an answer is waited for. systemd that executes itself anew on a busy machine may take that long.
@@ -67,10 +69,10 @@ impl Connection {
     pub fn open(address: Address<'_>) -> Result<Self, Error> {
         let (Address::Bus(path) | Address::Peer(path)) = address;
         let failed = |source| Error::Socket { what: "connect", source };
-        let mut socket = UnixStream::connect(path).map_err(failed)?;
-        socket.set_write_timeout(Some(PATIENCE)).and(socket.set_read_timeout(Some(PATIENCE))).map_err(failed)?;
-        authenticate(&mut socket)?;
-        socket.set_read_timeout(None).map_err(failed)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut socket = connected(path, deadline).map_err(failed)?;
+        authenticate(&mut socket, deadline)?;
+        socket.set_read_timeout(None).and(socket.set_write_timeout(Some(PATIENCE))).map_err(failed)?;
         let waiting = Arc::<Mutex<Waiting>>::default();
         let (reading, told) = (socket.try_clone().map_err(failed)?, waiting.clone());
         let thread = thread::Builder::new().name("systemd".into());
@@ -120,18 +122,19 @@ impl Connection {
 
     fn answer(&self, call: Call<'_>, job: Option<SyncSender<String>>) -> Result<Option<String>, Error> {
         let member = call.member;
-        let (serial, answer) = self.send(call, job)?;
+        let answer = self.send(call, job)?;
         match answer.recv_timeout(ANSWER) {
             Ok(outcome) => outcome.map_err(|(name, text)| Error::Refused { name, text }),
             Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
             Err(RecvTimeoutError::Timeout) => {
-                lock(&self.waiting).answers.remove(&serial);
+                // Whoever is that silent will be so to the next caller too, who had better connect anew.
+                self.close();
                 Err(Error::Timeout { member, seconds: ANSWER.as_secs() })
             }
         }
     }
 
-    fn send(&self, call: Call<'_>, job: Option<SyncSender<String>>) -> Result<(u32, Receiver<Outcome>), Error> {
+    fn send(&self, call: Call<'_>, job: Option<SyncSender<String>>) -> Result<Receiver<Outcome>, Error> {
         let (sender, answer) = mpsc::sync_channel(1);
         let serial = {
             let mut waiting = lock(&self.waiting);
@@ -150,7 +153,7 @@ impl Connection {
             self.close();
             Error::Socket { what: "write", source }
         })?;
-        Ok((serial, answer))
+        Ok(answer)
     }
 
     fn close(&self) {
@@ -173,16 +176,33 @@ fn close(waiting: &Mutex<Waiting>) {
     waiting.jobs.clear();
 }
 
+/// Connects. Sending's timeout holds for that too: unix(7) waits for the other end to accept the ones before.
+fn connected(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = UnixStream::from(socket);
+    socket.set_write_timeout(Some(left(deadline)?))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// The time until then, if there is any.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
 /// "EXTERNAL": the socket tells the other end who we are.
-fn authenticate(socket: &mut UnixStream) -> Result<(), Error> {
+fn authenticate(socket: &mut UnixStream, deadline: Instant) -> Result<(), Error> {
     let failed = |source| Error::Socket { what: "authenticate", source };
     let user: String =
         rustix::process::geteuid().as_raw().to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+    left(deadline).and_then(|left| socket.set_write_timeout(Some(left))).map_err(failed)?;
     socket.write_all(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes()).map_err(failed)?;
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         // No byte more than the line: messages follow it.
         let mut byte = [0];
+        left(deadline).and_then(|left| socket.set_read_timeout(Some(left))).map_err(failed)?;
         socket.read_exact(&mut byte).map_err(failed)?;
         line.extend(byte);
         if line.len() > LINE {
@@ -231,5 +251,25 @@ fn deliver(incoming: Incoming, waiting: &mut Waiting) {
             }
         }
         Incoming::Other => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn who_does_not_accept_or_answer_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bus");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let mut socket = connected(&path, deadline).unwrap();
+        assert!(matches!(authenticate(&mut socket, deadline), Err(Error::Socket { .. })));
+        // It is past by now.
+        assert_eq!(connected(&path, deadline).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
