@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::Error;
-use super::message::{self, Call, FIXED, Incoming};
+use super::message::{self, Call, FIXED, Incoming, MAX_MESSAGE};
 
 /// How long writing may take, and how long connecting altogether.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,9 +39,21 @@ pub struct Connection {
     waiting: Arc<Mutex<Waiting>>,
 }
 
+/// Whose signals are believed.
+#[derive(Default)]
+enum Believed {
+    /// Those of the other end, which nobody else can send.
+    #[default]
+    Peer,
+    /// On a bus, where anybody may send any: those of the one who answers our calls. The bus passes on answers of nobody but
+    /// the one called. systemd has another name after it has executed itself anew; its answer comes before its signals.
+    Answerer(Option<String>),
+}
+
 /// Who waits for what. Whoever it is for is told that nothing will come by losing the sender.
 #[derive(Default)]
 struct Waiting {
+    believed: Believed,
     closed: bool,
     last_serial: u32,
     answers: HashMap<u32, Waiter>,
@@ -73,7 +85,11 @@ impl Connection {
         let mut socket = connected(path, deadline).map_err(failed)?;
         authenticate(&mut socket, deadline)?;
         socket.set_read_timeout(None).and(socket.set_write_timeout(Some(PATIENCE))).map_err(failed)?;
-        let waiting = Arc::<Mutex<Waiting>>::default();
+        let believed = match address {
+            Address::Bus(_) => Believed::Answerer(None),
+            Address::Peer(_) => Believed::Peer,
+        };
+        let waiting = Arc::new(Mutex::new(Waiting { believed, ..Waiting::default() }));
         let (reading, told) = (socket.try_clone().map_err(failed)?, waiting.clone());
         let thread = thread::Builder::new().name("systemd".into());
         thread.spawn(move || read(reading, &told)).map_err(failed)?;
@@ -228,24 +244,52 @@ fn next(socket: &mut impl Read) -> Result<Incoming, Error> {
     let failed = |source: io::Error| Error::Socket { what: "read", source };
     let mut fixed = [0; FIXED];
     socket.read_exact(&mut fixed).map_err(failed)?;
-    let length = message::length(&fixed)?;
+    let (length, is_unasked) = (message::length(&fixed)?, message::is_unasked(&fixed));
+    if length > MAX_MESSAGE {
+        return match is_unasked {
+            true => pass_over(socket, length.saturating_sub(FIXED)).map_err(failed),
+            false => Err(Error::Malformed("an answer is too long")),
+        };
+    }
     let mut message = fixed.to_vec();
     message.resize(length, 0);
     socket.read_exact(message.get_mut(FIXED..).unwrap_or_default()).map_err(failed)?;
-    message::decode(&message)
+    match message::decode(&message) {
+        Err(_) if is_unasked => Ok(Incoming::Other),
+        outcome => outcome,
+    }
+}
+
+fn pass_over(socket: &mut impl Read, length: usize) -> io::Result<Incoming> {
+    let length = length as u64;
+    match io::copy(&mut socket.take(length), &mut io::sink())? == length {
+        true => Ok(Incoming::Other),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn deliver(incoming: Incoming, waiting: &mut Waiting) {
     match incoming {
-        Incoming::Answer { to, outcome } => {
+        Incoming::Answer { to, sender, outcome } => {
             let Some(waiter) = waiting.answers.remove(&to) else { return };
+            // An error may be the bus's own.
+            if let (Ok(_), Believed::Answerer(answerer)) = (&outcome, &mut waiting.believed) {
+                *answerer = sender;
+            }
             if let (Ok(Some(job)), Some(sender)) = (&outcome, waiter.job) {
                 waiting.jobs.insert(job.clone(), sender);
             }
             // Who has given up needs no answer.
             let _ = waiter.answer.try_send(outcome);
         }
-        Incoming::JobRemoved { job, result } => {
+        Incoming::JobRemoved { sender, job, result } => {
+            let is_believed = match &waiting.believed {
+                Believed::Peer => true,
+                Believed::Answerer(answerer) => sender.is_some() && sender == *answerer,
+            };
+            if !is_believed {
+                return;
+            }
             if let Some(waiter) = waiting.jobs.remove(&job) {
                 let _ = waiter.try_send(result);
             }
@@ -260,6 +304,46 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    /// The beginning of a message of this kind with a body of this length and no header fields.
+    fn beginning(kind: u8, body: u32) -> Vec<u8> {
+        let numbers = [body, 1, 0].into_iter().flat_map(u32::to_le_bytes);
+        [b'l', kind, 0, 1].into_iter().chain(numbers).collect()
+    }
+
+    #[test]
+    fn a_signal_that_cannot_be_read_is_passed_over_and_an_answer_is_not() {
+        let (long, next_one) = (vec![0; MAX_MESSAGE], beginning(4, 0));
+        let with_body = |kind| [beginning(kind, long.len() as u32), long.clone(), next_one.clone()].concat();
+        let signal = with_body(4);
+        let mut signals = signal.as_slice();
+        for _ in 0..2 {
+            assert_eq!(next(&mut signals).unwrap(), Incoming::Other);
+        }
+        assert!(next(&mut signals).is_err(), "there is no more");
+        assert!(next(&mut with_body(2).as_slice()).is_err());
+        let mut broken = beginning(4, 0);
+        // A header field of eight bytes, of no type that there is.
+        broken[12] = 8;
+        broken.extend([7, 1, b'?', 0, 0, 0, 0, 0]);
+        assert_eq!(next(&mut broken.as_slice()).unwrap(), Incoming::Other);
+        broken[1] = 2;
+        assert!(next(&mut broken.as_slice()).is_err());
+    }
+
+    #[test]
+    fn on_a_bus_only_who_answers_ends_jobs() {
+        let mut waiting = Waiting { believed: Believed::Answerer(None), ..Waiting::default() };
+        let ((answer, _answered), (job, ended)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
+        waiting.answers.insert(1, Waiter { answer, job: Some(job) });
+        let outcome = Ok(Some("/job/1".to_owned()));
+        deliver(Incoming::Answer { to: 1, sender: Some(":1.2".to_owned()), outcome }, &mut waiting);
+        for (sender, result) in [(None, "x"), (Some(":1.3"), "y"), (Some(":1.2"), "done")] {
+            let (sender, job) = (sender.map(str::to_owned), "/job/1".to_owned());
+            deliver(Incoming::JobRemoved { sender, job, result: result.to_owned() }, &mut waiting);
+        }
+        assert_eq!(ended.try_recv().unwrap(), "done");
+    }
 
     #[test]
     fn who_does_not_accept_or_answer_is_given_up() {

@@ -10,6 +10,15 @@ pub(super) const FIXED: usize = 16;
 /// The most bytes of a message that are taken. What systemd sends unasked is far below.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
 
+/// The most bytes that a message may have by the specification.
+const LONGEST: usize = 1 << 27;
+
+/// The kinds of messages.
+const CALL: u8 = 1;
+const ANSWER: u8 = 2;
+const ERROR: u8 = 3;
+const SIGNAL: u8 = 4;
+
 /// A method call.
 #[derive(Debug)]
 pub struct Call<'a> {
@@ -30,7 +39,6 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// The whole message.
     pub(super) fn encode(self, serial: u32) -> Vec<u8> {
-        const CALL: u8 = 1;
         let body = self.body.finish();
         let mut writer = Writer::default();
         for byte in [b'l', CALL, 0, 1] {
@@ -68,11 +76,15 @@ pub(super) enum Incoming {
     Answer {
         /// The call's.
         to: u32,
+        /// Who answers: on a bus, the bus says it.
+        sender: Option<String>,
         /// Its first value, if that is a text or an object's path; or what went wrong.
         outcome: Result<Option<String>, (String, String)>,
     },
     /// `JobRemoved` of systemd's manager.
     JobRemoved {
+        /// Who says so.
+        sender: Option<String>,
         /// The job.
         job: String,
         /// How it ended: `done`, `canceled`, `timeout`, `failed`, `dependency`, `skipped` or something newer.
@@ -90,13 +102,14 @@ struct Header<'a> {
     member: Option<&'a str>,
     error: Option<&'a str>,
     answers: Option<u32>,
+    sender: Option<&'a str>,
     signature: &'a str,
 }
 
 /// How long the message is altogether that begins like this.
 ///
 /// # Errors
-/// If it is no message of D-Bus, or longer than is taken.
+/// If it is no message of D-Bus, or longer than one may be.
 pub(super) fn length(fixed: &[u8; FIXED]) -> Result<usize, Error> {
     let mut reader = Reader::new(fixed, is_big_endian(fixed)?);
     for _ in 0..3 {
@@ -107,7 +120,13 @@ pub(super) fn length(fixed: &[u8; FIXED]) -> Result<usize, Error> {
     }
     let (body, _serial, fields) = (reader.number()? as usize, reader.number()?, reader.number()? as usize);
     let length = fields.checked_next_multiple_of(8).and_then(|fields| body.checked_add(fields)?.checked_add(FIXED));
-    length.filter(|length| *length <= MAX_MESSAGE).ok_or(Error::Malformed("a message is too long"))
+    length.filter(|length| *length <= LONGEST).ok_or(Error::Malformed("a message is too long"))
+}
+
+/// Whether the message that begins like this answers nothing: anybody on a bus may send such.
+pub(super) fn is_unasked(fixed: &[u8; FIXED]) -> bool {
+    let [_, kind, ..] = fixed;
+    !matches!(*kind, ANSWER | ERROR)
 }
 
 fn is_big_endian(message: &[u8]) -> Result<bool, Error> {
@@ -130,26 +149,29 @@ pub(super) fn decode(message: &[u8]) -> Result<Incoming, Error> {
     let body = message.get(reader.position()..).unwrap_or_default();
     let mut body = Reader::new(body, big_endian);
     match header {
-        Header { kind: 2, answers: Some(to), signature, .. } => {
+        Header { kind: ANSWER, answers: Some(to), sender, signature, .. } => {
             let first = match signature {
                 "s" | "o" => Some(body.text()?.to_owned()),
                 _ => None,
             };
-            Ok(Incoming::Answer { to, outcome: Ok(first) })
+            Ok(Incoming::Answer { to, sender: sender.map(str::to_owned), outcome: Ok(first) })
         }
-        Header { kind: 3, answers: Some(to), error: Some(name), signature, .. } => {
+        Header { kind: ERROR, answers: Some(to), error: Some(name), sender, signature, .. } => {
             let text = if signature.starts_with('s') { body.text()? } else { "" };
-            Ok(Incoming::Answer { to, outcome: Err((name.to_owned(), text.to_owned())) })
+            let outcome = Err((name.to_owned(), text.to_owned()));
+            Ok(Incoming::Answer { to, sender: sender.map(str::to_owned), outcome })
         }
         Header {
-            kind: 4,
+            kind: SIGNAL,
+            sender,
             interface: Some("org.freedesktop.systemd1.Manager"),
             member: Some("JobRemoved"),
             signature: "uoss",
             ..
         } => {
             let (_id, job, _unit, result) = (body.number()?, body.text()?, body.text()?, body.text()?);
-            Ok(Incoming::JobRemoved { job: job.to_owned(), result: result.to_owned() })
+            let (sender, job, result) = (sender.map(str::to_owned), job.to_owned(), result.to_owned());
+            Ok(Incoming::JobRemoved { sender, job, result })
         }
         _ => Ok(Incoming::Other),
     }
@@ -169,6 +191,7 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<Header<'a>, Error> {
             (3, "s") => header.member = Some(reader.text()?),
             (4, "s") => header.error = Some(reader.text()?),
             (5, "u") => header.answers = Some(reader.number()?),
+            (7, "s") => header.sender = Some(reader.text()?),
             (8, "g") => header.signature = reader.signature()?,
             (_, other) => reader.skip(other)?,
         }
@@ -239,7 +262,7 @@ mod tests {
             |writer| writer.text("/job/1"),
         );
         check_length(&job);
-        assert_eq!(decode(&job).unwrap(), Incoming::Answer { to: 7, outcome: Ok(Some("/job/1".into())) });
+        assert_eq!(decode(&job).unwrap(), Incoming::Answer { to: 7, sender: None, outcome: Ok(Some("/job/1".into())) });
         let error = message(
             3,
             |writer| {
@@ -249,13 +272,15 @@ mod tests {
             },
             |writer| writer.text("why"),
         );
-        assert_eq!(decode(&error).unwrap(), Incoming::Answer { to: 7, outcome: Err(("a.B".into(), "why".into())) });
+        let outcome = Err(("a.B".into(), "why".into()));
+        assert_eq!(decode(&error).unwrap(), Incoming::Answer { to: 7, sender: None, outcome });
         let removed = message(
             4,
             |writer| {
                 field(writer, 1, "o", |writer| writer.text("/org/freedesktop/systemd1"));
                 field(writer, 2, "s", |writer| writer.text("org.freedesktop.systemd1.Manager"));
                 field(writer, 3, "s", |writer| writer.text("JobRemoved"));
+                field(writer, 7, "s", |writer| writer.text(":1.2"));
                 field(writer, 8, "g", |writer| writer.signature("uoss"));
             },
             |writer| {
@@ -263,7 +288,8 @@ mod tests {
                 ["/job/1", "a.scope", "done"].iter().for_each(|text| writer.text(text));
             },
         );
-        assert_eq!(decode(&removed).unwrap(), Incoming::JobRemoved { job: "/job/1".into(), result: "done".into() });
+        let (sender, job, result) = (Some(":1.2".into()), "/job/1".into(), "done".into());
+        assert_eq!(decode(&removed).unwrap(), Incoming::JobRemoved { sender, job, result });
         assert_eq!(decode(&bus_call("Hello", None).encode(3)).unwrap(), Incoming::Other);
     }
 
