@@ -143,6 +143,8 @@ pub struct Container {
     pub execs: BTreeMap<String, Process>,
     /// The OOM killer's strikes as last seen.
     pub oom_seen: u64,
+    /// Whether it was sent SIGKILL by the monitor.
+    pub killed: bool,
 }
 
 /// Who made a request.
@@ -167,6 +169,7 @@ impl Container {
             reopening: Vec::new(),
             execs: BTreeMap::new(),
             oom_seen: 0,
+            killed: false,
         }
     }
 

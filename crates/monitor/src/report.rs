@@ -35,7 +35,7 @@ pub struct Facts {
     pub cgroup: Option<String>,
     /// How many of its processes the OOM killer had got before the launch.
     pub oom_kills: u64,
-    /// The same of all of the pod, for when its own cgroup has been removed before it could be looked at.
+    /// The same of all of the pod, as last seen, for when its own cgroup has been removed before it could be looked at.
     pub pod_oom_kills: u64,
     /// Whether it has a PID namespace of its own, so that nothing of it outlives its init.
     pub own_pids: bool,

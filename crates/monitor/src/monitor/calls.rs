@@ -104,10 +104,12 @@ impl Monitor {
         Ok(())
     }
 
-    fn signal(&self, id: &str, exec: Option<&str>, signal: i32, all: bool) -> Answered {
+    fn signal(&mut self, id: &str, exec: Option<&str>, signal: i32, all: bool) -> Answered {
         if !(1..=libc::SIGRTMAX()).contains(&signal) {
             return Err(bad(format!("{signal} is not a signal")));
         }
+        let container = self.containers.get_mut(id).ok_or_else(|| no_container(id))?;
+        container.killed |= exec.is_none() && signal == libc::SIGKILL && container.init().is_some();
         let container = self.containers.get(id).ok_or_else(|| no_container(id))?;
         let sent = match exec {
             Some(exec) => {

@@ -49,11 +49,11 @@ impl Unclaimed {
 }
 
 /// Whether the OOM killer struck in a container. systemd removes its cgroup as soon as nothing is in it: then the pod's count says it,
-/// of a container that was killed.
-fn was_oom(cgroup: &Cgroup, facts: &Facts, signal: Option<i32>) -> bool {
+/// of a container that was killed, and not by the monitor.
+fn was_oom(cgroup: &Cgroup, facts: &Facts, killed_by_other: bool) -> bool {
     match cgroup.known_oom_kills() {
         Some(kills) => kills > facts.oom_kills,
-        None => signal == Some(libc::SIGKILL) && cgroup.oom_kills_beside() > facts.pod_oom_kills,
+        None => killed_by_other && cgroup.oom_kills_beside() > facts.pod_oom_kills,
     }
 }
 
@@ -97,6 +97,9 @@ impl Monitor {
             if let Some(container) = self.containers.get_mut(id) {
                 container.oom_seen = kills;
             }
+            if exit.oom {
+                self.account_oom_kills(id);
+            }
         }
         if let Some(container) = self.containers.get_mut(id) {
             container.execs.remove(&exec);
@@ -113,11 +116,13 @@ impl Monitor {
             None => (true, None),
         };
         if let Some(cgroup) = self.cgroup_of(container) {
-            exit.oom = container.facts.as_ref().is_some_and(|facts| was_oom(&cgroup, facts, exit.signal));
+            let killed_by_other = exit.signal == Some(libc::SIGKILL) && !container.killed && self.leaving.is_none();
+            exit.oom = container.facts.as_ref().is_some_and(|facts| was_oom(&cgroup, facts, killed_by_other));
             if !own_pids && let Err(error) = cgroup.kill(libc::SIGKILL) {
                 eprintln!("container {id}: {error}");
             }
         }
+        self.account_oom_kills(id);
         let deleting = runtime.is_some_and(|runtime| self.delete(id, &runtime));
         if let Some(container) = self.containers.get_mut(id) {
             container.input = Input::Closed;
@@ -126,6 +131,17 @@ impl Monitor {
         self.after(LAST_OUTPUT, Due::Told(id.to_owned()));
         self.finish_output(id);
         self.settle(id);
+    }
+
+    /// What the OOM killer has done in the pod until now, it has not done to the other containers. Its strike in a container whose
+    /// init is yet to be taken may be among it, so that is not said of the container itself at the end of an exec.
+    fn account_oom_kills(&mut self, id: &str) {
+        let cgroup = self.containers.get(id).and_then(|container| self.cgroup_of(container));
+        let Some(kills) = cgroup.map(|cgroup| cgroup.oom_kills_beside()) else { return };
+        let others = self.containers.iter_mut().filter(|(other, _)| *other != id);
+        for facts in others.filter_map(|(_, container)| container.facts.as_mut()) {
+            facts.pod_oom_kills = facts.pod_oom_kills.max(kills);
+        }
     }
 
     /// Has an external runtime forget the container; whether a child is at it.
