@@ -71,7 +71,7 @@ impl Driver {
             return Err(Error::invalid("cgroup.default_parent", parent, why));
         }
         match config.driver {
-            CgroupDriver::Cgroupfs => return Ok(Self::cgroupfs(config, Slices::Refused)),
+            CgroupDriver::Cgroupfs => Ok(Self::cgroupfs(config, Slices::Refused)),
             CgroupDriver::Auto => {
                 let why = match config.default_parent.as_deref() {
                     _ if mode != Mode::V2 => "cgroup v2 is not the only hierarchy on this machine",
@@ -90,12 +90,10 @@ impl Driver {
                     },
                 };
                 tracing::info!(why, "the cgroup driver is cgroupfs");
-                return Ok(Self::cgroupfs(config, Slices::Directories(Once::new())));
+                Ok(Self::cgroupfs(config, Slices::Directories(Once::new())))
             }
-            CgroupDriver::Systemd if mode != Mode::V2 => {
-                return refused("cgroup v2 is not the only hierarchy on this machine");
-            }
-            CgroupDriver::Systemd if !systemd::is_running() => return refused("systemd is not this machine's init"),
+            CgroupDriver::Systemd if mode != Mode::V2 => refused("cgroup v2 is not the only hierarchy on this machine"),
+            CgroupDriver::Systemd if !systemd::is_running() => refused("systemd is not this machine's init"),
             CgroupDriver::Systemd => Self::of_systemd(config),
         }
     }
