@@ -329,7 +329,7 @@ fn configuration(paths: &Paths, setup: &Setup) -> String {
         format!("[network]\nmode = {mode:?}\nconf_dir = {:?}\nbin_dirs = [{:?}]", paths.cni(), programs::CNI_PLUGINS),
         format!("[cgroup]\ndriver = \"cgroupfs\"\nprefix = {:?}\ndefault_parent = {:?}", prefix(paths), paths.cgroup()),
         format!("[seccomp]\nlocalhost_root = {:?}", paths.dir.join("seccomp")),
-        "[log]\nfilter = \"debug,h2=info\"".to_owned(),
+        "[log]\nfilter = \"debug\"".to_owned(),
         setup.extra.clone(),
     ];
     for line in lines {
