@@ -240,7 +240,7 @@ fn limits_reach_the_cgroup(setup: Setup) {
             resources.cpuset_cpus = "0".into();
         });
         let id = lab.start(&pod, &config, &container).await;
-        let group = cgroup_of(&id, lab);
+        let group = lab.cgroup_of(&id);
         let read = |controller: &str, v1: &str, v2: &str| read_cgroup(&group, controller, v1, v2);
         assert_eq!(read("memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
         let quota = read("cpu", "cpu.cfs_quota_us", "cpu.max");
@@ -249,14 +249,6 @@ fn limits_reach_the_cgroup(setup: Setup) {
         let echoed = lab.cri.status(&id).await.unwrap().resources.unwrap().linux.unwrap();
         assert_eq!((echoed.memory_limit_in_bytes, echoed.cpu_quota, echoed.cpu_shares), (64 << 20, 50_000, 512));
     });
-}
-
-/// The container's cgroup below each hierarchy's root: `<prefix>-<id>` in its pod's.
-fn cgroup_of(id: &str, lab: &lab::Lab) -> String {
-    let all = lab.snapshot().all("cgroup");
-    let own =
-        all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("no cgroup in {all:?}"));
-    own[own.find("/e2e-").unwrap()..].to_owned()
 }
 
 fn read_cgroup(group: &str, controller: &str, v1: &str, v2: &str) -> String {
