@@ -65,36 +65,27 @@ impl Driver {
     /// # Errors
     /// If systemd is to do it and cannot: it is not there, or cgroup v2 is not the only hierarchy.
     pub fn open(config: &CgroupConfig, mode: Mode, pod: impl FnOnce() -> Option<String>) -> Result<Self> {
-        let refused = |why: &str| Err(Error::invalid("cgroup.driver", "systemd", why));
         if let Some(why) = wrong_default_parent(config) {
             let parent = config.default_parent.as_deref().unwrap_or_default();
             return Err(Error::invalid("cgroup.default_parent", parent, why));
         }
-        match config.driver {
-            CgroupDriver::Cgroupfs => Ok(Self::cgroupfs(config, Slices::Refused)),
-            CgroupDriver::Auto => {
-                let why = match config.default_parent.as_deref() {
-                    _ if mode != Mode::V2 => "cgroup v2 is not the only hierarchy on this machine",
-                    _ if !systemd::is_running() => "systemd is not this machine's init",
-                    Some(parent) if Slice::parse(last(parent)).is_err() => "cgroup.default_parent is not a slice",
-                    _ => match pod() {
-                        Some(pod) => {
-                            tracing::info!(
-                                pod,
-                                "the cgroup driver stays cgroupfs, which this pod was made with: \
-                                 a start without such pods changes it to systemd"
-                            );
-                            return Ok(Self::cgroupfs(config, Slices::Directories(Once::new())));
-                        }
-                        None => return Self::of_systemd(config),
-                    },
-                };
-                tracing::info!(why, "the cgroup driver is cgroupfs");
-                Ok(Self::cgroupfs(config, Slices::Directories(Once::new())))
+        match (config.driver, lacks(mode)) {
+            (CgroupDriver::Cgroupfs, _) => Ok(Self::cgroupfs(config, Slices::Refused)),
+            (CgroupDriver::Systemd, Some(why)) => Err(Error::invalid("cgroup.driver", "systemd", why)),
+            (CgroupDriver::Systemd, None) => Self::of_systemd(config),
+            (CgroupDriver::Auto, lacking) => {
+                let parent = config.default_parent.as_deref().filter(|parent| Slice::parse(last(parent)).is_err());
+                let why = lacking.or_else(|| parent.map(|_| "cgroup.default_parent is not a slice")).map(str::to_owned);
+                let made_with =
+                    |pod| format!("pod {pod} was made with it: a start without such pods changes it to systemd");
+                match why.or_else(|| pod().map(made_with)) {
+                    Some(why) => {
+                        tracing::info!(why, "the cgroup driver is cgroupfs");
+                        Ok(Self::cgroupfs(config, Slices::Directories(Once::new())))
+                    }
+                    None => Self::of_systemd(config),
+                }
             }
-            CgroupDriver::Systemd if mode != Mode::V2 => refused("cgroup v2 is not the only hierarchy on this machine"),
-            CgroupDriver::Systemd if !systemd::is_running() => refused("systemd is not this machine's init"),
-            CgroupDriver::Systemd => Self::of_systemd(config),
         }
     }
 
@@ -244,6 +235,14 @@ pub fn wrong_default_parent(config: &CgroupConfig) -> Option<&'static str> {
         CgroupDriver::Systemd => Slice::parse(last(parent)).err(),
         CgroupDriver::Cgroupfs => is_slice(parent).then_some("is a slice, but cgroup.driver is cgroupfs"),
         CgroupDriver::Auto => None,
+    }
+}
+
+/// What this machine lacks for systemd to make cgroups.
+fn lacks(mode: Mode) -> Option<&'static str> {
+    match mode {
+        Mode::V1 | Mode::Hybrid => Some("cgroup v2 is not the only hierarchy on this machine"),
+        Mode::V2 => (!systemd::is_running()).then_some("systemd is not this machine's init"),
     }
 }
 
