@@ -259,7 +259,7 @@ async fn an_image_without_layers_can_be_mounted() {
 async fn no_user_of_the_node_reaches_what_images_hold() {
     let root = tempfile::tempdir().unwrap();
     let _store = store(&root.path().join("images")).await;
-    for name in ["", "l", "s", "t"] {
+    for name in ["", "l", "s", "t", "st"] {
         let mode = std::os::unix::fs::MetadataExt::mode(&root.path().join("images").join(name).metadata().unwrap());
         assert_eq!(mode & 0o7777, 0o700, "{name:?}");
     }
@@ -273,7 +273,7 @@ async fn layers_and_nothing_else_are_spread_over_the_file_system() {
     let plain = File::open(root.path()).unwrap();
     let flags = rustix::fs::ioctl_getflags(&plain);
     let can = flags.is_ok_and(|flags| rustix::fs::ioctl_setflags(&plain, flags | IFlags::TOPDIR).is_ok());
-    for (name, spread) in [("l", can), ("s", false), ("t", false)] {
+    for (name, spread) in [("l", can), ("s", false), ("t", false), ("st", false)] {
         let directory = File::open(root.path().join("images").join(name)).unwrap();
         let flags = rustix::fs::ioctl_getflags(&directory);
         assert_eq!(flags.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)), spread, "{name}");

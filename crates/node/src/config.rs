@@ -24,7 +24,7 @@ pub const DEFAULT_PATH: &str = "/etc/corten/config.toml";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where images and writable layers are kept. Survives a reboot.
+    /// Where images (but see [`ImagesConfig::root`]) and writable layers are kept. Survives a reboot.
     pub root: PathBuf,
     /// Where the records, sockets and files of running pods are kept. Should be a tmpfs.
     pub state: PathBuf,
@@ -66,6 +66,8 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
+    /// Where images are kept if not in [`Config::root`] with what containers write: on a disk of their own, say.
+    pub root: Option<PathBuf>,
     /// Patterns of full image names (`registry.k8s.io/pause:*`), in which `*` stands for any text and `?` for any character.
     /// Neither the kubelet nor `corten image prune` clears such images up.
     pub pinned: Vec<String>,
@@ -271,6 +273,16 @@ impl Default for LogConfig {
 }
 
 impl Config {
+    /// The image store's directory.
+    pub fn images_directory(&self) -> PathBuf {
+        self.images.root.clone().unwrap_or_else(|| self.snapshots_directory())
+    }
+
+    /// The directory of what containers write: the image store's unless that is elsewhere.
+    pub fn snapshots_directory(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
     /// Reads and checks a configuration: `path` if given, else [`DEFAULT_PATH`] if it exists, else the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let path = match path {
@@ -298,6 +310,7 @@ impl Config {
             ("state", Some(&self.state)),
             ("socket", Some(&self.socket)),
             ("netns_dir", Some(&self.netns_dir)),
+            ("images.root", self.images.root.as_ref()),
             ("network.conf_template", self.network.conf_template.as_ref()),
             ("seccomp.localhost_root", self.seccomp.localhost_root.as_ref()),
         ];
@@ -397,6 +410,7 @@ mod tests {
     fn a_bad_value_is_refused_with_key_and_value() {
         for (text, key) in [
             ("root = \"relative\"", "root"),
+            ("[images]\nroot = \"relative\"", "images.root"),
             ("default_runtime = \"kata\"", "default_runtime"),
             ("[runtimes.runc]\nbinary = \"runc\"", "runtimes.runc.binary"),
             ("[runtimes.corten]\nbinary = \"/bin/runc\"", "runtimes"),

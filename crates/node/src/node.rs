@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use corten_host::cgroup::{Cgroup, Hierarchies, Mode};
+use corten_images::{Pins, Store};
 
 use crate::cgroups::Driver;
 use crate::check;
@@ -24,7 +25,7 @@ pub struct Node {
     /// The configuration.
     pub config: Config,
     /// Images and writable layers.
-    pub images: corten_images::Store,
+    pub images: Store,
     /// The pod network.
     pub network: Network,
     /// Looking whether the network is ready: one look at a time.
@@ -73,10 +74,7 @@ pub enum Handler {
 impl Node {
     /// Opens the stores, looks at the host, and listens for streams.
     pub async fn open(config: Config) -> Result<(Self, Listener)> {
-        let images = corten_images::Store::open(&config.root.join("images"), config.registry.clone()).await?;
-        let images = images.pinning(corten_images::Pins::new(&config.images.pinned));
-        let images = images.keeping_blobs(config.images.keep_blobs)?;
-        let images = images.limiting(config.images.limits()).map_err(|error| Error::node(limited(&config), error))?;
+        let images = open_images(&config).await?;
         let network = Network::open(&config.network, &config.state, &config.root)?;
         let hierarchies = Hierarchies::detect().map_err(|error| Error::node("cgroups", error))?;
         let driver = Driver::open(&config.cgroup, hierarchies.mode(), || recovery::pod_of_cgroupfs(&config.state))?;
@@ -164,6 +162,14 @@ impl Node {
         let done = tokio::task::spawn_blocking(move || work(&node)).await;
         done.unwrap_or_else(|error| Err(Error::node("blocking work", error)))
     }
+}
+
+async fn open_images(config: &Config) -> Result<Store> {
+    let (directory, snapshots) = (config.images_directory(), config.snapshots_directory());
+    let registry = config.registry.clone();
+    let images = Store::open_with_snapshots_in(&directory, &snapshots, registry).await?;
+    let images = images.pinning(Pins::new(&config.images.pinned)).keeping_blobs(config.images.keep_blobs)?;
+    images.limiting(config.images.limits()).map_err(|error| Error::node(limited(config), error))
 }
 
 /// The key that limits what containers write.

@@ -2,9 +2,8 @@
 //! after its digest. Without them nothing is missing but the image's first form.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::Arc,
 };
@@ -37,9 +36,7 @@ impl Store {
     pub fn keeping_blobs(self, keep: bool) -> Result<Self, Error> {
         if keep {
             let directory = self.inner.root.join(DIRECTORY);
-            disk::make_directory(&directory)?;
-            let mode = fs::Permissions::from_mode(PRIVATE);
-            fs::set_permissions(&directory, mode).map_err(Error::io("set mode of", &directory))?;
+            super::make(&directory, PRIVATE)?;
             disk::sync_directory(&self.inner.root)?;
         }
         self.inner.state().keep_blobs = keep;

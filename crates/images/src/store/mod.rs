@@ -27,6 +27,7 @@ pub use progress::{LayerProgress, Phase, Progress};
 pub use save::Saved;
 #[cfg(any(test, fuzzing))]
 pub(crate) use save::with_layers;
+use snapshots::Writable;
 use state::State;
 use sync::Syncer;
 use tokio::{
@@ -40,10 +41,8 @@ use crate::{
     disk::{self, Trash},
     error::blocking,
     index::{Index, LayerRecord, Step},
-    projects::Projects,
     reference::Reference,
     registry::{Explanation, explain},
-    snapshot,
     view::{self, Kind},
 };
 
@@ -61,7 +60,7 @@ struct Inner {
     root: PathBuf,
     config: Config,
     trash: Arc<Trash>,
-    projects: Projects,
+    writable: Writable,
     index: Index,
     state: Mutex<State>,
     /// One change of the index at a time, from what it is decided on to what follows from it.
@@ -76,8 +75,13 @@ struct Inner {
 impl Store {
     /// Opens the store at `root`, making it where it is missing; what a crash left half done is removed.
     pub async fn open(root: &Path, config: Config) -> Result<Self, Error> {
-        let root = root.to_owned();
-        let inner = blocking("open the image store", move || Inner::open(root, config)).await?;
+        Self::open_with_snapshots_in(root, root, config).await
+    }
+
+    /// The same, with the snapshots in another directory, which may be on another disk.
+    pub async fn open_with_snapshots_in(root: &Path, snapshots: &Path, config: Config) -> Result<Self, Error> {
+        let (root, snapshots) = (root.to_owned(), snapshots.to_owned());
+        let inner = blocking("open the image store", move || Inner::open(root, &snapshots, config)).await?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -161,7 +165,7 @@ impl Store {
         check::refuse(&self.inner.state().layers, &image.id, layers)
     }
 
-    /// Where layers and snapshots are, and what the layers take there, with the blobs that are kept.
+    /// Where layers are, and what they take there, with the blobs that are kept.
     pub fn filesystem(&self) -> (PathBuf, Usage) {
         (self.inner.root.clone(), self.inner.state().usage())
     }
@@ -182,6 +186,13 @@ impl Store {
     }
 }
 
+/// Makes a directory where it is missing; it has this mode then.
+fn make(directory: &Path, mode: u32) -> Result<(), Error> {
+    disk::make_directory(directory)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(directory, mode).map_err(Error::io("set mode of", directory))
+}
+
 /// An image's layers, lowest first, each once: overlayfs refuses repetitions, and only the topmost shows.
 fn stack(image: &Image) -> Vec<Digest> {
     let mut layers: Vec<Digest> = Vec::new();
@@ -195,20 +206,15 @@ fn stack(image: &Image) -> Vec<Digest> {
 }
 
 impl Inner {
-    fn open(root: PathBuf, config: Config) -> Result<Self, Error> {
-        for (name, mode) in [("", PRIVATE), ("l", PRIVATE), ("s", PRIVATE), ("t", PRIVATE), ("e", 0o755)] {
-            let directory = root.join(name);
-            disk::make_directory(&directory)?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-            std::fs::set_permissions(&directory, mode).map_err(Error::io("set mode of", &directory))?;
+    fn open(root: PathBuf, snapshots: &Path, config: Config) -> Result<Self, Error> {
+        for (name, mode) in [("", PRIVATE), ("l", PRIVATE), ("t", PRIVATE), ("e", 0o755)] {
+            make(&root.join(name), mode)?;
         }
         // Each layer is made here.
         disk::spread(&root.join("l"))?;
         let trash = Arc::new(Trash::open(&root.join("t"))?);
         let index = Index::open(&root.join("index.redb"))?;
-        let snapshots = snapshot::load(&root.join("s"), &trash)?;
-        let given = snapshots.iter().filter_map(|(_, record)| record.project).collect();
-        let projects = Projects::open(&root.join("s"), &root.join("t"), given)?;
+        let (writable, snapshots) = Writable::open(snapshots)?;
         let on_disk = OnDisk::list(&root.join("l"), &trash)?;
         let layers = root.join("l");
         let wrong_files = |layer: &LayerRecord| {
@@ -229,7 +235,7 @@ impl Inner {
             root,
             config,
             trash,
-            projects,
+            writable,
             index,
         };
         inner.discard_unrecorded(&on_disk.numbers())?;

@@ -1,16 +1,39 @@
 //! The store's snapshots.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use corten_host::user_namespace::Mappings;
 
-use super::{Inner, Store, check, stack, state::State};
+use super::{Inner, PRIVATE, Store, check, make, stack, state::State};
 use crate::{
-    Digest, Error, Image, Snapshot, Usage, WritableLimits, disk,
+    Digest, Error, Image, Snapshot, Usage, WritableLimits,
+    disk::{self, Trash},
     error::blocking,
+    projects::Projects,
     snapshot::{self, Held, SnapshotRecord, Top},
 };
+
+/// Where snapshots are. Nothing is renamed between here and the layers, which may be on another file system.
+pub(super) struct Writable {
+    root: PathBuf,
+    pub trash: Arc<Trash>,
+    projects: Projects,
+}
+
+impl Writable {
+    /// Opens the directory, making it where it is missing. Gives the snapshots that are there.
+    pub fn open(root: &Path) -> Result<(Self, Vec<(String, SnapshotRecord)>), Error> {
+        let (directory, trash) = (root.join("s"), root.join("st"));
+        [root, &directory, &trash].into_iter().try_for_each(|directory| make(directory, PRIVATE))?;
+        let made = Arc::new(Trash::open(&trash)?);
+        let snapshots = snapshot::load(&directory, &made)?;
+        let given = snapshots.iter().filter_map(|(_, record)| record.project).collect();
+        let projects = Projects::open(&directory, &trash, given)?;
+        made.empty();
+        Ok((Self { root: root.to_owned(), trash: made, projects }, snapshots))
+    }
+}
 
 impl Store {
     /// The same store, in which what each container writes is limited, also where the snapshot was made before.
@@ -18,7 +41,7 @@ impl Store {
     /// # Errors
     /// [`Error::Quota`] if there is a limit and the file system does not enforce any.
     pub fn limiting(self, limits: WritableLimits) -> Result<Self, Error> {
-        self.inner.projects.limit_all(limits)?;
+        self.inner.writable.projects.limit_all(limits)?;
         Ok(self)
     }
 
@@ -53,19 +76,19 @@ impl Store {
     pub async fn remove_snapshot(&self, container: &str) -> Result<(), Error> {
         snapshot::check_name(container)?;
         self.inner.discard_snapshot(container)?;
-        let record = self.inner.forget_snapshot(container);
+        let Some(record) = self.inner.forget_snapshot(container) else { return Ok(()) };
+        self.inner.writable.trash.clone().empty_soon();
         let last = self.inner.state().keeps_previous(container);
-        match record {
-            // Its layers may have waited for this.
-            Some(record) if last || record.held().any(|held| !self.inner.state().has_image(&held.image)) => {
-                self.inner.clone().collect().await
-            }
-            Some(_) => {
-                self.inner.trash.clone().empty_soon();
-                Ok(())
-            }
-            None => Ok(()),
+        // Its layers may have waited for this.
+        if last || record.held().any(|held| !self.inner.state().has_image(&held.image)) {
+            self.inner.clone().collect().await?;
         }
+        Ok(())
+    }
+
+    /// The directory that snapshots are below.
+    pub fn snapshots_in(&self) -> &Path {
+        &self.inner.writable.root
     }
 
     /// The containers that have snapshots.
@@ -79,7 +102,7 @@ impl Store {
         let project = self.inner.state().snapshots.get(container).map(|record| record.project);
         let project = project.ok_or_else(|| Error::NotFound { reference: container.to_owned() })?;
         let (inner, directory) = (self.inner.clone(), self.inner.snapshot_path(container));
-        let counted = move || project.and_then(|project| inner.projects.usage(project));
+        let counted = move || project.and_then(|project| inner.writable.projects.usage(project));
         let walk = move || disk::measure(&snapshot::upper_and_work(&directory).0);
         blocking("measure a snapshot", move || counted().map_or_else(walk, Ok)).await
     }
@@ -98,7 +121,7 @@ fn held(image: &Image) -> Held {
 
 impl Inner {
     fn snapshot_path(&self, container: &str) -> PathBuf {
-        self.root.join("s").join(container)
+        self.writable.root.join("s").join(container)
     }
 
     fn prepare_snapshot(
@@ -121,7 +144,7 @@ impl Inner {
             (snapshot, self.top(&state, &record.root), mounted)
         };
         let directory = self.snapshot_path(container);
-        let (trash, projects) = (&self.trash, &self.projects);
+        let Writable { trash, projects, .. } = &self.writable;
         let made = snapshot::create(trash, &directory, &mut record, &root, &mounted, users, projects)
             .and_then(|()| record.project.map_or(Ok(()), |project| projects.limit(project)));
         if let Some(known) = self.state().snapshots.get_mut(container) {
@@ -139,15 +162,15 @@ impl Inner {
     fn discard_snapshot(&self, container: &str) -> Result<(), Error> {
         let project = self.state().snapshots.get(container).and_then(|record| record.project);
         if let Some(project) = project {
-            self.projects.unlimit(project);
+            self.writable.projects.unlimit(project);
         }
-        self.trash.take_path(&self.snapshot_path(container))
+        self.writable.trash.take_path(&self.snapshot_path(container))
     }
 
     fn forget_snapshot(&self, container: &str) -> Option<SnapshotRecord> {
         let record = self.state().snapshots.remove(container)?;
         if let Some(project) = record.project {
-            self.projects.release(project);
+            self.writable.projects.release(project);
         }
         Some(record)
     }

@@ -7,12 +7,18 @@ use corten_cri::v1;
 use super::stats_message::filesystem;
 use crate::error::Result;
 use crate::node::Node;
+use crate::stats::layer;
 use crate::timeline::now;
 
-/// What the images' layers use, and the containers' writable layers: one filesystem has both.
+/// What the images' layers use, and what containers have written if that is elsewhere; else the same is told twice.
 pub async fn handle(node: &Arc<Node>, request: v1::ImageFsInfoRequest) -> Result<v1::ImageFsInfoResponse> {
     let v1::ImageFsInfoRequest {} = request;
-    let (mountpoint, usage) = node.images.filesystem();
-    let filesystem = filesystem(&mountpoint, usage, now());
-    Ok(v1::ImageFsInfoResponse { image_filesystems: vec![filesystem.clone()], container_filesystems: vec![filesystem] })
+    let (images, usage) = node.images.filesystem();
+    let of_images = filesystem(&images, usage, now());
+    let snapshots = node.images.snapshots_in();
+    let of_containers = match snapshots == images {
+        true => of_images.clone(),
+        false => filesystem(snapshots, layer::total(node).await, now()),
+    };
+    Ok(v1::ImageFsInfoResponse { image_filesystems: vec![of_images], container_filesystems: vec![of_containers] })
 }

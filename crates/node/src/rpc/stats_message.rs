@@ -17,12 +17,11 @@ use crate::stats::{ContainerUsage, PodTraffic, PodUsage, Running};
 /// A container's stats. One that does not run has only its writable layer.
 pub fn container(node: &Node, container: &Container, usage: &ContainerUsage) -> v1::ContainerStats {
     let running = usage.running.as_ref();
-    let mountpoint = node.images.filesystem().0;
     v1::ContainerStats {
         attributes: Some(attributes(container)),
         cpu: running.and_then(|Running { at, cgroup, nano_cores, processes: _ }| cpu(cgroup, *nano_cores, *at)),
         memory: running.and_then(|running| memory(&running.cgroup, running.at)),
-        writable_layer: usage.layer.map(|layer| filesystem(&mountpoint, layer.usage, layer.at)),
+        writable_layer: usage.layer.map(|layer| filesystem(node.images.snapshots_in(), layer.usage, layer.at)),
         swap: running.and_then(|running| swap(&running.cgroup, running.at)),
         io: running.and_then(|running| io(&running.cgroup, running.at)),
     }

@@ -27,7 +27,7 @@ pub async fn handle(node: &Arc<Node>, request: v1::StatusRequest) -> Result<v1::
         }
         false => BTreeMap::new(),
     };
-    let able = node.blocking(|node| Ok(handler_features::of_node(&node.config.root.join("images")))).await?;
+    let able = node.blocking(|node| Ok(handler_features::of_node(&node.config.images_directory()))).await?;
     Ok(v1::StatusResponse {
         status: Some(v1::RuntimeStatus { conditions }),
         info,

@@ -11,9 +11,6 @@ use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::timeline::now;
 
-/// How long a caller waits for the writable layer to be measured.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// What a container uses.
 #[derive(Debug, Clone)]
 pub struct ContainerUsage {
@@ -40,7 +37,7 @@ pub struct Running {
 pub async fn container(node: &Arc<Node>, container: &Arc<Container>) -> Result<ContainerUsage> {
     let reading = container.clone();
     let running = node.blocking(move |node| running(node, &reading));
-    let (running, layer) = futures::join!(running, layer::usage(node, container, PATIENCE));
+    let (running, layer) = futures::join!(running, layer::usage(node, container, layer::PATIENCE));
     Ok(ContainerUsage { running: running?, layer })
 }
 

@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use corten_images::Usage;
+use futures::future::join_all;
 
 use crate::container::Container;
 use crate::error::Result;
 use crate::node::Node;
 use crate::operation::{Slot, lock};
 use crate::timeline::now;
+
+/// How long who wants to know it now waits for a layer to be measured.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One walk takes at most one part in so many of the time.
 const SHARE: u32 = 50;
@@ -65,6 +69,15 @@ pub async fn usage(node: &Arc<Node>, container: &Arc<Container>, patience: Durat
         }
     }
     layer.known()
+}
+
+/// What all containers' layers take together, as far as it is known.
+pub async fn total(node: &Arc<Node>) -> Usage {
+    let containers = node.containers.all();
+    let measured = join_all(containers.iter().map(|container| usage(node, container, PATIENCE))).await;
+    let mut total = Usage::default();
+    measured.into_iter().flatten().for_each(|layer| total += layer.usage);
+    total
 }
 
 async fn walk(node: Arc<Node>, container: Arc<Container>) -> Result<()> {

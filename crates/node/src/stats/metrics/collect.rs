@@ -58,7 +58,7 @@ async fn refresh(node: &Arc<Node>, container: &Arc<Container>) {
 
 fn read(node: &Node, pod: &Pod, containers: &[Arc<Container>]) -> Result<Option<PodMetrics>> {
     let Some(of_pod) = cgroup(&node.cgroup(&pod.cgroup_parent(node))?)? else { return Ok(None) };
-    let filesystem = filesystem(&node.images.filesystem().0);
+    let filesystem = filesystem(node.images.snapshots_in());
     let of_pod = Sample {
         subject: subject(pod, None),
         interfaces: traffic(node, pod).map(|traffic| traffic.all()).unwrap_or_default(),

@@ -89,8 +89,8 @@ pub const ROWS: &[Message] = &[
             done(&["image_filesystems"], USAGE),
             noted(
                 &["container_filesystems"],
-                "the same: layers and writable directories are below one directory, `root`",
-                USAGE,
+                "the same, unless `images.root` says that images are elsewhere",
+                &["images::image_fs_info_grows_with_images", "disks::images_have_a_disk_of_their_own"],
             ),
         ],
     ),
