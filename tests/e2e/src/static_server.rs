@@ -17,6 +17,8 @@ pub struct Answer {
     pub media_type: String,
     /// The body.
     pub body: Vec<u8>,
+    /// How many bytes of it are sent before nothing happens any more.
+    pub sent: usize,
 }
 
 type Answers = Arc<Mutex<BTreeMap<String, Answer>>>;
@@ -47,7 +49,16 @@ impl StaticServer {
 
     /// Sets the answer for a path.
     pub fn set(&self, path: &str, status: u16, media_type: &str, body: &[u8]) {
-        let answer = Answer { status, media_type: media_type.to_owned(), body: body.to_vec() };
+        self.answer(path, Answer { status, media_type: media_type.to_owned(), body: body.to_vec(), sent: body.len() });
+    }
+
+    /// Sets an answer that stops after so many bytes of the body, with the connection open.
+    pub fn set_stuck(&self, path: &str, body: &[u8], sent: usize) {
+        let media_type = "application/octet-stream".to_owned();
+        self.answer(path, Answer { status: 200, media_type, body: body.to_vec(), sent });
+    }
+
+    fn answer(&self, path: &str, answer: Answer) {
         self.answers.lock().expect("no thread panicked").insert(path.to_owned(), answer);
     }
 
@@ -70,7 +81,8 @@ fn serve(connection: &TcpStream, answers: &Answers) {
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let path = path.split('?').next().unwrap_or_default();
         let answer = answers.lock().expect("no thread panicked").get(path).cloned();
-        let answer = answer.unwrap_or(Answer { status: 404, media_type: "text/plain".into(), body: Vec::new() });
+        let answer =
+            answer.unwrap_or(Answer { status: 404, media_type: "text/plain".into(), body: Vec::new(), sent: 0 });
         if respond(connection, method, &answer).is_err() {
             return;
         }
@@ -85,5 +97,5 @@ fn respond(mut connection: &TcpStream, method: &str, answer: &Answer) -> std::io
         answer.body.len()
     );
     connection.write_all(head.as_bytes())?;
-    if method == "HEAD" { Ok(()) } else { connection.write_all(&answer.body) }
+    if method == "HEAD" { Ok(()) } else { connection.write_all(&answer.body[..answer.sent]) }
 }

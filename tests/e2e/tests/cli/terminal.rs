@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::Write,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -11,8 +11,10 @@ use std::{
 use corten_e2e::{
     cri::PATIENCE,
     daemon::Setup,
+    image,
     lab::{self, Lab},
     pods, programs,
+    static_server::StaticServer,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -256,5 +258,28 @@ fn a_containers_terminal_is_attached_to_again_and_again() {
             terminal.ends_with(4);
         })
         .await;
+    });
+}
+
+#[test]
+fn ctrl_c_ends_a_pull() {
+    lab::test(Setup::default(), async |lab| {
+        let (server, built) = (StaticServer::start(), image::busybox());
+        lab.paths.plain_http(&server.host());
+        server.set("/v2/stuck/manifests/1", 200, built.media_type, &built.manifest);
+        for blob in &built.blobs {
+            // Of the layer only the half: the configuration has to be there before.
+            let sent = if blob.starts_with(b"{") { blob.len() } else { blob.len() / 2 };
+            server.set_stuck(&format!("/v2/stuck/blobs/{}", image::digest(blob)), blob, sent);
+        }
+        let name = server.reference("stuck:1");
+        at_terminal(lab, &["pull", &name], |mut terminal| {
+            terminal.wait_for("downloading");
+            terminal.press("\x03");
+            let (status, shown) = terminal.end();
+            assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "after {shown:?}");
+        })
+        .await;
+        lab.assert_nothing_left().await;
     });
 }
