@@ -111,6 +111,7 @@ impl Inner {
             }
             let place = (number + 1, scope.layers.len());
             let Some(verdict) = self.check_layer(*layer, place, &events).await? else { continue };
+            self.collect_soon();
             let verdict = match options.repair && verdict != Verdict::Good {
                 true => {
                     // What is wrong is told before it is mended.

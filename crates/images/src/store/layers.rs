@@ -70,6 +70,19 @@ impl Inner {
         result
     }
 
+    /// Collects what was held until now, if its image was removed meanwhile.
+    pub(super) fn collect_soon(self: &Arc<Self>) {
+        if self.state().steps_to_collect().is_empty() {
+            return;
+        }
+        let collecting = self.clone().collect();
+        tokio::spawn(async move {
+            if let Err(error) = collecting.await {
+                tracing::warn!(%error, "layers that nothing needs stay until the next removal of an image");
+            }
+        });
+    }
+
     /// Gives a verified layer its place: on disk for good first, then by its name, then in the index. So with its blob, which
     /// comes into the index with the image.
     pub(super) async fn commit_layer(self: &Arc<Self>, arrived: Arrived) -> Result<(), Error> {

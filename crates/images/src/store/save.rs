@@ -65,6 +65,7 @@ impl Store {
             let (packed, blobs, layers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
             let saved = Archive { inner: &inner, form, out: &out, packed, blobs, layers }.save(&chosen);
             drop(hold);
+            inner.collect_soon();
             saved
         })
         .await
