@@ -49,17 +49,6 @@ const CREATE_ATTEMPTS: u32 = 8;
 /// How often removal is tried while the cgroup is busy. With the pauses in between this is about half a second.
 const REMOVE_ATTEMPTS: u32 = 12;
 
-/// The v2 controllers that container resources use.
-const USED: [Controller; 7] = [
-    Controller::Cpu,
-    Controller::Cpuset,
-    Controller::Memory,
-    Controller::Io,
-    Controller::Pids,
-    Controller::Hugetlb,
-    Controller::Misc,
-];
-
 impl Cgroup {
     /// The directories that [`Cgroup::create`] would make now: for whoever records what it is about to make.
     pub fn missing(&self) -> Created {
@@ -103,7 +92,7 @@ impl Cgroup {
             make_directories(&place.dir, &mut created.directories)?;
             if place.hierarchy.version == Version::V2 {
                 if self.mode == Mode::V2 {
-                    enable(place, place.hierarchy.controllers.only(&USED))?;
+                    enable(place, place.hierarchy.controllers)?;
                 }
             } else if place.hierarchy.controllers.has(Controller::Cpuset) {
                 for dir in created.directories.get(already..).unwrap_or_default() {

@@ -11,6 +11,8 @@ pub enum On {
     Every,
     /// Where cgroup v1 and v2 are both mounted.
     Hybrid,
+    /// Where overlayfs takes layers one by one: since Linux 6.5.
+    LayerByLayer,
 }
 
 /// Differences that may be. In every text `*` stands for anything.
@@ -32,7 +34,7 @@ pub struct Allowed {
 #[rustfmt::skip]
 pub const ALLOWED: &[Allowed] = &[
     row(On::Every, "*", "mounts in order", "*", "*", "mountinfo lists mounts by their ids: volumes are copied before the root is there, and cgroup hierarchies are in the order of `/proc/self/cgroup`"),
-    row(On::Every, "*", "mount *: parameters", "rw,lowerdir+=*", "rw,lowerdir=*", "the kernel shows layers as they were given: each by fsconfig(2), or all by mount(2)"),
+    row(On::LayerByLayer, "*", "mount *: parameters", "rw,lowerdir+=*", "rw,lowerdir=*", "the kernel shows layers as they were given: each by fsconfig(2), or all by mount(2)"),
     row(On::Every, "*", "mount /sys: parameters", "rw", "ro", "the mount is read-only under both (its options say so); runc has the superblock read-only too"),
     row(On::Every, "*", "mount *: parameters", "rw,nr_inodes=1,mode=555*", "ro*", "what covers a masked directory: one that nothing can be made in"),
     row(On::Every, "*", "mount *: options", "ro,nosuid,nodev,noexec,relatime", "ro,relatime", "what covers a masked directory is as restricted as can be"),
@@ -82,8 +84,16 @@ impl Allowed {
         match self.on {
             On::Every => true,
             On::Hybrid => Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists(),
+            On::LayerByLayer => kernel() >= (6, 5),
         }
     }
+}
+
+/// The kernel's release: its first two numbers.
+fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// What may not differ whatever the reason: capabilities, seccomp, no_new_privs, id maps, limits and cgroups' values.

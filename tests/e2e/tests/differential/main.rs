@@ -20,6 +20,8 @@ use corten_e2e::{
     lab::{self, Lab},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use self::{
     allowed::{ALLOWED, Allowed},
     cases::{Pod, World},
@@ -55,6 +57,7 @@ const READ: [&str; 11] = [
 
 #[test]
 fn the_built_in_launcher_makes_what_runc_makes() {
+    one_limit_of_open_files();
     lab::test(Setup::default(), async |lab| {
         let world = World::new(lab).await;
         let mut differences = Vec::new();
@@ -69,6 +72,13 @@ fn the_built_in_launcher_makes_what_runc_makes() {
         world.end();
         judge(&differences, &keys);
     });
+}
+
+/// Has the daemon start with a soft limit of open files that is the hard one: runc before 1.1.10 gives its containers not the soft
+/// limit it has, but that to which Go's runtime has raised it.
+fn one_limit_of_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
 /// Runs a pod's containers one after another by a handler, and reads each.
