@@ -57,7 +57,7 @@ e2e:
 	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" RUST_TEST_THREADS=$$(($$(nproc) + 1)) scripts/test-twice -p corten-e2e --locked
 
 guest: TARGETS = -p corten-host --lib -- cgroup::;-p corten-images --test quota;-p corten-e2e --test cgroup_v2 --test apparmor --test quota
-guest: test-v2
+guest: test-v2 test-systemd
 
 docs: ## Write docs/cri-coverage.md from its table, and the generated parts of docs/skew.md
 	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables

@@ -1,11 +1,7 @@
 #!/bin/bash
-# Runs tests in a guest of scripts/test-v2, as its first process: run.sh DIRECTORY, whose file `commands` has a test program
-# a line, with the directory it is to run in before it and its arguments after it. The second serial line says at the end how many
-# programs failed, and nothing if it did not come to an end. What fails is run once more, alone, as scripts/test-twice does.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
-most=3
-source "$(dirname "$(readlink -f "$0")")/../../scripts/failures.sh"
+# Runs tests in a guest of scripts/test-v2, as its first process: run.sh DIRECTORY, whose file `commands` is the list of test programs.
+# shellcheck source=tests/guest/programs.sh
+source "$(dirname "$(readlink -f "$0")")/programs.sh"
 
 # What systemd, or a node's initramfs, makes before anything else.
 prepare() {
@@ -27,43 +23,10 @@ prepare() {
   sed 's/\</+/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
 }
 
-# A test program with its arguments.
-run() {
-  local log names name
-  log=$(mktemp)
-  "$@" </dev/null 2>&1 | tee "$log"
-  ((PIPESTATUS[0] == 0)) && return
-  mapfile -t names < <(failed "$log")
-  panics "$log" >>/run/panics
-  ((${#names[@]} > 0 && ${#names[@]} <= most)) || return 1
-  for name in "${names[@]}"; do
-    echo "corten: run once more, alone: $name"
-    "$1" --exact "$name" </dev/null 2>&1 | tee "$log"
-    ((PIPESTATUS[0] == 0)) && grep -qxF "test $name ... ok" "$log" || return 1
-    flaky+=("$name")
-  done
-}
-
 # Before /var/tmp, where the list may be, is covered.
-mapfile -t commands <"$1/commands"
+commands=$(<"$1/commands")
 prepare
 echo "corten: guest $(uname -r), cgroup v2 with $(cat /sys/fs/cgroup/cgroup.controllers), LSMs $(cat /sys/kernel/security/lsm)," \
   "$(nproc) processors, up $(cut -d' ' -f1 /proc/uptime) s"
-failed=() flaky=()
-for line in "${commands[@]}"; do
-  eval "words=($line)"
-  cd "${words[0]}" || exit
-  echo "corten: run ${words[*]:1}"
-  begun=$SECONDS
-  run "${words[@]:1}" || failed+=("$(basename "${words[1]}")")
-  echo "corten: took $((SECONDS - begun)) s"
-done
-echo
-[[ ! -s /run/panics ]] || cat /run/panics
-((${#flaky[@]} == 0)) || echo "corten: FLAKY in the guest, failed among others and passed alone: ${flaky[*]}"
-((${#failed[@]} == 0)) || echo "corten: FAILED in the guest: ${failed[*]}"
-((${#commands[@]} > 0)) || failed=("nothing to run")
-echo "${#failed[@]}" >/dev/ttyS1
-sync
-echo o >/proc/sysrq-trigger
-sleep 60
+run_all "$commands"
+finish

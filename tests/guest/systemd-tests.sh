@@ -1,26 +1,15 @@
 #!/bin/bash
-# Runs tests in the guest of scripts/test-systemd: systemd-tests.sh DIRECTORY. See run.sh.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0
-export RUST_TEST_THREADS=1
-failed=0
+# Runs tests in the guest of scripts/test-systemd: systemd-tests.sh DIRECTORY, whose file `commands` is the list of test programs. The
+# daemons that they start have systemd make their cgroups.
+# shellcheck source=tests/guest/programs.sh
+source "$(dirname "$(readlink -f "$0")")/programs.sh"
+export CORTEN_E2E_CGROUP_DRIVER=systemd
 dmesg --console-level 1
 echo "corten: guest $(uname -r), $(systemctl --version | head -1), LSMs $(cat /sys/kernel/security/lsm), up $(cut -d' ' -f1 /proc/uptime) s"
-if systemctl --quiet is-active corten.service; then
-  while read -r directory command; do
-    cd "$directory" || exit
-    echo "corten: run $command"
-    begun=$SECONDS
-    eval "$command" </dev/null 2>&1 || { failed=$((failed + 1)); echo "corten: FAILED $command"; }
-    echo "corten: took $((SECONDS - begun)) s"
-  done <"$1/commands"
-else
-  failed=1
-fi
-if ((failed > 0)); then
+failed=(corten.service)
+! systemctl --quiet is-active corten.service || run_all "$(<"$1/commands")"
+if ((${#failed[@]} > 0)); then
   systemctl --no-pager status corten.service
   journalctl --no-pager --boot | tail -200
 fi
-echo "$failed" >/dev/ttyS1
-sync
-echo o >/proc/sysrq-trigger
-sleep 60
+finish

@@ -6,7 +6,13 @@ run=$1
 tests=$(dirname "$(readlink -f "$0")")
 rm -rf /.dockerenv /etc/systemd/system /etc/systemd/network /etc/rc?.d /etc/fstab /var/lib/corten /var/log/journal /etc/corten
 mkdir -p /etc/systemd/system/multi-user.target.wants /var/lib/corten
-mount -t ext4 -o prjquota /dev/vda /var/lib/corten
+# Writable layers are made there: a file system that overlayfs takes.
+mount -t ext4 -o prjquota /dev/vda /mnt
+for directory in /var/lib/corten /tmp; do
+  mkdir -p "/mnt$directory"
+  mount --bind "/mnt$directory" "$directory"
+done
+chmod 1777 /tmp
 for unit in getty.target serial-getty@ttyS0.service systemd-udev-trigger.service systemd-hwdb-update.service tmp.mount \
   ldconfig.service systemd-journal-flush.service systemd-tmpfiles-setup.service systemd-update-utmp.service systemd-logind.service; do
   ln -s /dev/null "/etc/systemd/system/$unit"

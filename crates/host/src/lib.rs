@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod apparmor;
 pub mod cgroup;
+pub mod kernel;
 pub mod memory;
 pub mod mount;
 pub mod network;

@@ -18,7 +18,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{cri::PATIENCE, programs};
+use crate::{cgroups::Driver, cri::PATIENCE, programs};
 
 /// The environment variable by which everything a test started can be told: its value is the lab's id.
 pub const MARK: &str = "CORTEN_E2E";
@@ -115,11 +115,6 @@ impl Paths {
     /// The configuration.
     pub fn config(&self) -> PathBuf {
         self.dir.join("config.toml")
-    }
-
-    /// The cgroup, below each hierarchy's root, of all pods.
-    pub fn cgroup(&self) -> String {
-        format!("/e2e-{}", self.id)
     }
 
     fn executions(&self) -> PathBuf {
@@ -327,7 +322,8 @@ fn configuration(paths: &Paths, setup: &Setup) -> String {
         format!("[runtimes.runc]\nbinary = {:?}", programs::installed("runc", "runc")),
         format!("[registry]\nconfig_path = [{:?}]", paths.certs()),
         format!("[network]\nmode = {mode:?}\nconf_dir = {:?}\nbin_dirs = [{:?}]", paths.cni(), programs::CNI_PLUGINS),
-        format!("[cgroup]\ndriver = \"cgroupfs\"\nprefix = {:?}\ndefault_parent = {:?}", prefix(paths), paths.cgroup()),
+        format!("[cgroup]\ndriver = {:?}\nprefix = {:?}", Driver::chosen().name(), prefix(paths)),
+        format!("default_parent = {:?}", paths.cgroup()),
         format!("[seccomp]\nlocalhost_root = {:?}", paths.dir.join("seccomp")),
         "[log]\nfilter = \"debug\"".to_owned(),
         setup.extra.clone(),

@@ -171,15 +171,21 @@ impl Lab {
         Snapshot::take(&self.paths)
     }
 
+    /// The directories of a container's cgroup, one in each hierarchy.
+    pub fn cgroup_directories(&self, id: &str) -> Vec<String> {
+        let mut all = self.snapshot().all("cgroup");
+        all.retain(|path| path.trim_end_matches(".scope").ends_with(&format!("-{id}")));
+        all
+    }
+
     /// A container's cgroup, below each hierarchy's root.
     ///
     /// # Panics
     /// If it has none.
     pub fn cgroup_of(&self, id: &str) -> String {
-        let all = self.snapshot().all("cgroup");
-        let own =
-            all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("no cgroup in {all:?}"));
-        own[own.find("/e2e-").expect("below that of the tests")..].to_owned()
+        let own = self.cgroup_directories(id).into_iter().next();
+        let own = own.unwrap_or_else(|| panic!("no cgroup of {id}"));
+        own[own.find(&self.paths.cgroup()).expect("below that of the tests")..].to_owned()
     }
 
     /// Kills the daemon, as a crash would, and starts it again.

@@ -130,7 +130,8 @@ fn nftables() -> Vec<String> {
 
 /// Every cgroup, in any hierarchy, that has a name of this daemon's.
 fn cgroups(paths: &Paths) -> Vec<String> {
-    let names = [paths.cgroup().trim_start_matches('/').to_owned(), prefix(paths)];
+    let top = paths.cgroup();
+    let names = [top.trim_start_matches('/').trim_end_matches(".slice").to_owned(), prefix(paths)];
     let mut found = Vec::new();
     walk(Path::new("/sys/fs/cgroup"), &mut |path, is_dir| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

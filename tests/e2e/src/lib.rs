@@ -5,6 +5,7 @@
 //! The tests need root and these Debian packages: busybox-static, docker-registry, containernetworking-plugins, runc,
 //! iproute2, nftables, strace (`make deps` installs them).
 
+pub mod cgroups;
 pub mod cri;
 pub mod daemon;
 pub mod image;

@@ -18,7 +18,7 @@ pub fn pod(paths: &Paths, name: &str) -> PodSandboxConfig {
         labels: [("app".to_owned(), name.to_owned())].into(),
         annotations: [("note".to_owned(), format!("this is {name}"))].into(),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: format!("{}/pod-{name}", paths.cgroup()),
+            cgroup_parent: paths.cgroup_below(&format!("pod-{name}")),
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces()),
                 ..Default::default()

@@ -15,6 +15,7 @@ for_each_launcher!(
     every_limit_reaches_its_file,
     controllers_are_enabled_down_the_path_and_processes_are_in_leaves,
     a_group_that_ends_together_does,
+    a_privileged_container_finds_its_cgroup_where_proc_says,
 );
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -130,5 +131,24 @@ fn a_group_that_ends_together_does(setup: Setup) {
         assert_eq!(survives(lab, "together", "1").await, (137, "OOMKilled".to_owned()));
         let (code, _) = survives(lab, "alone", "0").await;
         assert_eq!(code, 3);
+    });
+}
+
+fn a_privileged_container_finds_its_cgroup_where_proc_says(setup: Setup) {
+    if !has_v2("a_privileged_container_finds_its_cgroup_where_proc_says") {
+        return;
+    }
+    lab::test(setup, async |lab| {
+        let image = lab.busybox().await;
+        let mut config = lab.pod("privileged");
+        config.linux.as_mut().unwrap().security_context.as_mut().unwrap().privileged = true;
+        let pod = lab.run_pod(&config).await;
+        let container = pods::with_security(pods::sleeper("c", &image), |security| security.privileged = true);
+        let id = lab.start(&pod, &config, &container).await;
+        let own = lab.cgroup_of(&id);
+        // It is in the node's cgroup namespace.
+        assert_eq!(lab.cri.shell(&id, "cat /proc/self/cgroup").await, format!("0::{own}\n"));
+        let script = format!("grep -qx $$ {ROOT}{own}/cgroup.procs && echo found");
+        assert_eq!(lab.cri.shell(&id, &script).await, "found\n");
     });
 }

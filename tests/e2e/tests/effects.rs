@@ -348,9 +348,7 @@ fn swap_is_told_where_cgroups_count_it(setup: Setup) {
             (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes) = (64 << 20, 96 << 20);
         });
         let id = lab.start(&pod, &config, &container).await;
-        let all = lab.snapshot().all("cgroup");
-        let own = all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap();
-        let group = &own[own.find("/e2e-").unwrap()..];
+        let group = lab.cgroup_of(&id);
         let counted = [format!("memory{group}/memory.memsw.usage_in_bytes"), format!("{group}/memory.swap.current")];
         let counted =
             counted.iter().any(|file| Path::new("/sys/fs/cgroup").join(file.trim_start_matches('/')).exists());

@@ -28,9 +28,8 @@ const MIB: u64 = 1 << 20;
 
 /// The value of a file of a container's cgroup, in whatever hierarchy has it.
 fn read(lab: &Lab, id: &str, file: &str) -> Option<String> {
-    let all = lab.snapshot().all("cgroup");
-    let own = all.iter().filter(|path| path.ends_with(&format!("-{id}")));
-    own.into_iter().find_map(|path| Some(fs::read_to_string(Path::new(path).join(file)).ok()?.trim().to_owned()))
+    let own = lab.cgroup_directories(id);
+    own.iter().find_map(|path| Some(fs::read_to_string(Path::new(path).join(file)).ok()?.trim().to_owned()))
 }
 
 /// The limit on huge pages of a size, and that on their reservations; `None` where no cgroup has one.

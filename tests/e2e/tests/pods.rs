@@ -88,7 +88,7 @@ fn the_same_request_again_gives_the_same_pod() {
         assert_eq!(lab.run_pod(&config).await, first);
         let mut next = config.clone();
         next.metadata.as_mut().unwrap().attempt = 1;
-        next.linux.as_mut().unwrap().cgroup_parent += "-next";
+        next.linux.as_mut().unwrap().cgroup_parent = lab.paths.cgroup_below("next");
         assert_ne!(lab.run_pod(&next).await, first);
     });
 }
@@ -345,7 +345,7 @@ fn a_cgroup_above_those_of_several_pods_goes_with_the_last_of_them() {
             let mut ids = Vec::new();
             for (index, place) in ["above/one/own", "above//one/./other/", "above/two"].into_iter().enumerate() {
                 let mut pod = lab.pod(&format!("pod-{index}-{order:?}").replace([' ', '[', ']', ','], ""));
-                pod.linux.as_mut().unwrap().cgroup_parent = format!("{}/{place}", lab.paths.cgroup());
+                pod.linux.as_mut().unwrap().cgroup_parent = lab.paths.cgroup_below(place);
                 ids.push(lab.run_pod(&pod).await);
             }
             for index in order {
@@ -364,7 +364,7 @@ fn pods_of_one_cgroup_end_at_the_same_time() {
             let lives = (0..10).map(|index| {
                 let (cri, mut pod) = (lab.cri.clone(), lab.pod(&format!("pod-{round}-{index}")));
                 if let Some(linux) = &mut pod.linux {
-                    linux.cgroup_parent = format!("{}/shared", lab.paths.cgroup());
+                    linux.cgroup_parent = lab.paths.cgroup_below("shared");
                 }
                 async move {
                     let id = cri.run_pod(&pod, "").await.unwrap();

@@ -2,12 +2,14 @@
 
 use corten_cri::v1::*;
 use corten_e2e::{
+    cgroups::Driver,
     cri::until,
     daemon::Setup,
     for_each_launcher,
     lab::{self, Lab},
     leaks::{self, processes},
     pods,
+    skip::skip,
 };
 
 for_each_launcher!(
@@ -199,5 +201,38 @@ fn a_daemon_killed_over_and_over_leaks_nothing(setup: Setup) {
             let _ = work.await;
         }
         lab.assert_nothing_left().await;
+    });
+}
+
+#[test]
+fn a_pod_of_a_daemon_that_recorded_no_cgroup_keeps_its_own() {
+    if Driver::chosen() == Driver::Systemd {
+        skip("a_pod_of_a_daemon_that_recorded_no_cgroup_keeps_its_own", "that daemon knew nothing of systemd");
+        return;
+    }
+    lab::test(Setup::default(), async |lab| {
+        let image = lab.busybox().await;
+        let (named, mut unnamed) = (lab.pod("named"), lab.pod("unnamed"));
+        unnamed.linux.as_mut().unwrap().cgroup_parent.clear();
+        let mut pods = Vec::new();
+        for config in [named, unnamed] {
+            let pod = lab.run_pod(&config).await;
+            let id = lab.start(&pod, &config, &pods::sleeper("one", &image)).await;
+            pods.push((lab.cgroup_of(&id), pod, config, id));
+        }
+        assert!(lab.daemon.stop().await.success());
+        for (_, pod, ..) in &pods {
+            let file = lab.paths.state().join("pods").join(pod).join("pod.json");
+            let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            assert!(record.as_object_mut().unwrap().remove("place").is_some(), "{record}");
+            std::fs::write(file, record.to_string()).unwrap();
+        }
+        lab.restart().await;
+        for (cgroup, pod, config, id) in pods {
+            assert_eq!(lab.cri.shell(&id, "echo here").await, "here\n");
+            assert!(lab.cri.stats(&id).await.unwrap().memory.is_some());
+            let second = lab.start(&pod, &config, &pods::sleeper("two", &image)).await;
+            assert_eq!(lab.cgroup_of(&second), cgroup.replace(&id, &second));
+        }
     });
 }

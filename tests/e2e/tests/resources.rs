@@ -380,7 +380,7 @@ fn limits_of_a_pod_reach_its_own_cgroup(setup: Setup) {
         linux.cgroup_parent.clear();
         (linux.overhead, linux.resources) = (Some(of_pod(20, 10_000, 24)), Some(of_pod(300, 100_000, 1000)));
         let pod = lab.run_pod(&config).await;
-        let group = format!("{}/pod-{pod}", lab.paths.cgroup());
+        let group = lab.paths.cgroup_of_pod(&pod);
         let now = InForce::of(&group);
         assert_eq!((now.memory, now.quota, now.period), (320 * MIB, 110_000, 100_000));
         assert!(now.has_shares(lab, 1024, 100), "{now:?}");
@@ -419,7 +419,7 @@ fn a_pods_cgroup_that_somebody_named_is_left_alone(setup: Setup) {
     lab::test(setup, async |lab| {
         let config = lab.pod("named");
         let pod = lab.run_pod(&config).await;
-        let group = format!("{}/pod-named", lab.paths.cgroup());
+        let group = lab.paths.cgroup_below("pod-named");
         let before = InForce::of(&group);
         update_pod(lab, &pod, Some(of_pod(20, 10_000, 24)), Some(of_pod(300, 100_000, 1000))).await.unwrap();
         assert_eq!(InForce::of(&group), before);

@@ -8,6 +8,7 @@ use std::{
 
 use corten_cri::v1::*;
 use corten_e2e::{
+    cgroups::Driver,
     daemon::{Network, Setup},
     lab, programs,
 };
@@ -95,7 +96,11 @@ fn without_a_cni_configuration_the_network_is_not_ready_and_says_where_it_looked
 fn the_runtime_config_names_the_cgroup_driver() {
     lab::test(Setup::default(), async |lab| {
         let config = lab.cri.runtime().runtime_config(RuntimeConfigRequest::default()).await.unwrap().into_inner();
-        assert_eq!(config.linux.unwrap().cgroup_driver(), CgroupDriver::Cgroupfs);
+        let driver = match Driver::chosen() {
+            Driver::Cgroupfs => CgroupDriver::Cgroupfs,
+            Driver::Systemd => CgroupDriver::Systemd,
+        };
+        assert_eq!(config.linux.unwrap().cgroup_driver(), driver);
     });
 }
 

@@ -28,9 +28,7 @@ for_each_launcher!(
 
 /// What the cgroup of a container has in a file; `None` if it has no such file.
 fn cgroup_file(lab: &Lab, id: &str, controller: &str, name: &str) -> Option<String> {
-    let all = lab.snapshot().all("cgroup");
-    let own = all.iter().find(|path| path.ends_with(&format!("-{id}"))).unwrap_or_else(|| panic!("{id} in {all:?}"));
-    let group = &own[own.find("/e2e-").unwrap()..];
+    let group = lab.cgroup_of(id);
     let places = [controller, "unified", "."].map(|place| format!("/sys/fs/cgroup/{place}{group}/{name}"));
     places.iter().find_map(|file| fs::read_to_string(file).ok())
 }

@@ -8,6 +8,7 @@ use corten_host::mount::{self, Change, Filesystem, attribute};
 use oci_spec::runtime::Linux;
 
 use super::errors::{Blame, refused};
+use super::namespaces::Namespaces;
 use super::resolve::{Confined, Kind};
 use crate::protocol::CallError;
 
@@ -64,25 +65,25 @@ pub(super) fn join(cgroup: &Cgroup, in_v2_already: bool) -> Result<(), CallError
 
 /// The hierarchies as the container sees them: its own cgroup in each as the root.
 pub(super) enum CgroupMounts {
-    /// The one v2 hierarchy.
+    /// The one v2 hierarchy. The whole of it for who is in the node's cgroup namespace, where paths begin at its root.
     Unified(PathBuf),
     /// v1 hierarchies, with the name of each one's directory; a v2 one beside them is called `unified`.
     Several(Vec<(String, PathBuf)>),
 }
 
 impl CgroupMounts {
-    /// Where the caller's own cgroups are on the host. Before it unshares its cgroup namespace.
-    pub(super) fn of_self() -> Result<Self, CallError> {
+    /// Where the caller's own cgroups are on the host. Before it unshares its cgroup namespace, if it has one.
+    pub(super) fn of_self(namespaces: Namespaces) -> Result<Self, CallError> {
         let text = std::fs::read_to_string("/proc/self/cgroup").node(|| "read /proc/self/cgroup".into())?;
-        Ok(Self::parse(&text, Path::new("/sys/fs/cgroup")))
+        Ok(Self::parse(&text, Path::new("/sys/fs/cgroup"), namespaces.names(libc::CLONE_NEWCGROUP)))
     }
 
-    fn parse(text: &str, mounts: &Path) -> Self {
+    fn parse(text: &str, mounts: &Path, has_namespace: bool) -> Self {
         let entries: Vec<(String, &str)> = text.lines().filter_map(entry).collect();
         if let [(name, path)] = entries.as_slice()
             && name == "unified"
         {
-            return CgroupMounts::Unified(below(mounts, path));
+            return CgroupMounts::Unified(if has_namespace { below(mounts, path) } else { mounts.to_owned() });
         }
         let several = entries.into_iter().map(|(name, path)| (name.clone(), below(&mounts.join(name), path)));
         CgroupMounts::Several(several.filter(|(_, path)| path.is_dir()).collect())
@@ -154,15 +155,17 @@ mod tests {
     #[test]
     fn hierarchies_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        match CgroupMounts::parse("0::/pods/a\n", dir.path()) {
-            CgroupMounts::Unified(path) => assert_eq!(path, dir.path().join("pods/a")),
-            CgroupMounts::Several(_) => panic!("one hierarchy"),
+        for (has_namespace, shown) in [(true, dir.path().join("pods/a")), (false, dir.path().to_owned())] {
+            match CgroupMounts::parse("0::/pods/a\n", dir.path(), has_namespace) {
+                CgroupMounts::Unified(path) => assert_eq!(path, shown),
+                CgroupMounts::Several(_) => panic!("one hierarchy"),
+            }
         }
         for path in ["cpu,cpuacct/pods/a", "systemd/pods/a", "unified/pods/a"] {
             std::fs::create_dir_all(dir.path().join(path)).unwrap();
         }
         let text = "3:cpu,cpuacct:/pods/a\n2:misc:/pods/a\n1:name=systemd:/pods/a\n0::/pods/a\n";
-        let CgroupMounts::Several(list) = CgroupMounts::parse(text, dir.path()) else { panic!("several") };
+        let CgroupMounts::Several(list) = CgroupMounts::parse(text, dir.path(), true) else { panic!("several") };
         let names: Vec<_> = list.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["cpu,cpuacct", "systemd", "unified"]);
     }

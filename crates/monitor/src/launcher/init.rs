@@ -56,7 +56,7 @@ impl Init<'_> {
         rustix::process::umask(Mode::empty());
         rustix::process::setsid().node(|| "make a session".into())?;
         cgroups::join(self.cgroup, self.in_v2)?;
-        let cgroup_mounts = CgroupMounts::of_self()?;
+        let cgroup_mounts = CgroupMounts::of_self(self.namespaces)?;
         self.namespaces.make_cgroup()?;
         limits::set_oom_score(process.oom_score_adj())?;
         labels::set_for_exec(process)?;

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use corten_host::kernel::Kernel;
 use corten_host::mount::{self, Change, Filesystem, Propagation, attribute};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -11,6 +12,9 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use super::errors::{Blame, node, refused};
 use crate::overlay::{self, escaped};
 use crate::protocol::{CallError, OverlayRoot};
+
+/// The first kernel that takes the layers of an overlay one by one.
+const ONE_BY_ONE: Kernel = Kernel { major: 6, minor: 7 };
 
 /// A container's root, before it is part of a mount namespace.
 #[derive(Debug)]
@@ -121,16 +125,14 @@ fn detached(overlay: &OverlayRoot, label: Option<&str>) -> Result<OwnedFd, mount
     filesystem.mount(0)
 }
 
-/// Since 6.7 one by one, as they are; before as one string of at most 256 bytes.
+/// Since 6.7 one by one, as they are; before as one string of at most 256 bytes. Who asks an older kernel for the former gets
+/// a line in its log each time.
 fn add_layers(filesystem: &Filesystem, layers: &[PathBuf]) -> Result<(), mount::Error> {
     let mut layers = layers.iter();
-    if let Some(first) = layers.next() {
-        match filesystem.set("lowerdir+", first) {
-            Err(error) if is_old_kernel(&error) => return add_joined(filesystem, first, layers),
-            other => other?,
-        }
+    match layers.next() {
+        Some(first) if Kernel::running() < ONE_BY_ONE => add_joined(filesystem, first, layers),
+        first => first.into_iter().chain(layers).try_for_each(|layer| filesystem.set("lowerdir+", layer)),
     }
-    layers.try_for_each(|layer| filesystem.set("lowerdir+", layer))
 }
 
 fn add_joined<'a>(
@@ -146,7 +148,7 @@ fn add_joined<'a>(
     filesystem.set("lowerdir", joined)
 }
 
-/// Whether this is how an older kernel refuses `lowerdir+` or a string that is too long for it.
+/// Whether this is how an older kernel refuses a string that is too long for it, or has a comma in it.
 fn is_old_kernel(error: &mount::Error) -> bool {
     matches!(error.source_error().raw_os_error(), Some(libc::EINVAL | libc::ENAMETOOLONG | libc::EOPNOTSUPP))
 }
@@ -210,7 +212,7 @@ mod tests {
         let overlay = layers(dir.path());
         let filesystem = Filesystem::open("overlay").unwrap();
         match add_joined(&filesystem, &overlay.lower[0], overlay.lower[1..].iter()) {
-            Err(error) if is_old_kernel(&error) && filesystem.set("lowerdir+", &overlay.lower[0]).is_err() => return,
+            Err(error) if is_old_kernel(&error) && Kernel::running() < ONE_BY_ONE => return,
             joined => joined.unwrap(),
         }
         filesystem.set("upperdir", escaped(&overlay.upper)).unwrap();

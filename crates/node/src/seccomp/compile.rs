@@ -12,7 +12,8 @@ use oci_spec::runtime::{
 };
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::{Error, Kernel, Platform, enosys};
+use super::{Error, Platform, enosys};
+use corten_host::kernel::Kernel;
 
 /// The bytes of one `struct sock_filter`.
 pub(super) const INSTRUCTION: u64 = 8;

@@ -5,7 +5,8 @@ use oci_spec::runtime::{
     LinuxSeccompOperator, LinuxSyscall,
 };
 
-use super::{Kernel, Platform, table};
+use super::{Platform, table};
+use corten_host::kernel::Kernel;
 
 /// The `RuntimeDefault` profile for a container whose bounding set is `capabilities`.
 pub fn default_profile(capabilities: &Capabilities, platform: &Platform) -> LinuxSeccomp {

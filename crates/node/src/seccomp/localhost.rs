@@ -16,7 +16,8 @@ use oci_spec::runtime::{
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
-use super::{Error, Kernel, Platform, compile::flags};
+use super::{Error, Platform, compile::flags};
+use corten_host::kernel::Kernel;
 
 /// The largest profile file in bytes. Docker's default profile has 15 KiB.
 const MAX_FILE: u64 = 1 << 20;

@@ -20,7 +20,7 @@ pub use compile::{Compiled, compile};
 pub use default_profile::default_profile;
 pub use error::Error;
 pub use localhost::load_localhost;
-pub use platform::{Kernel, Platform};
+pub use platform::Platform;
 
 #[cfg(test)]
 mod tests;

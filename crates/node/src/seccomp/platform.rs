@@ -1,23 +1,7 @@
 //! The kernel and architecture that a profile is for.
 
+use corten_host::kernel::Kernel;
 use oci_spec::runtime::Arch;
-
-/// A kernel's version, as far as profiles look at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kernel {
-    /// The first number.
-    pub major: u32,
-    /// The second number.
-    pub minor: u32,
-}
-
-impl Kernel {
-    /// Reads the first two numbers of `6.18.0-rc1-cloud` or `4.8`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split(|c: char| !c.is_ascii_digit());
-        Some(Self { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
-    }
-}
 
 /// The kernel and architecture that a profile is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +17,7 @@ pub struct Platform {
 impl Platform {
     /// This machine's.
     pub fn current() -> Self {
-        let uname = rustix::system::uname();
-        // Linux never had another form; 5.15 is the oldest kernel supported.
-        let kernel = uname.release().to_str().ok().and_then(Kernel::parse).unwrap_or(Kernel { major: 5, minor: 15 });
-        Self::of(std::env::consts::ARCH, kernel)
+        Self::of(std::env::consts::ARCH, Kernel::running())
     }
 
     /// Of an architecture as Rust spells it.

@@ -1,6 +1,8 @@
 //! The differences that may be, each with its reason.
 
-use std::path::Path;
+use std::{path::Path, process::Command, sync::OnceLock};
+
+use corten_e2e::programs;
 
 use super::Difference;
 
@@ -11,7 +13,9 @@ pub enum On {
     Every,
     /// Where cgroup v1 and v2 are both mounted.
     Hybrid,
-    /// Where overlayfs takes layers one by one: since Linux 6.5.
+    /// Where cgroup v2 is all that is mounted, and runc is older than the release that mended a fault.
+    UnifiedBefore([u32; 3]),
+    /// Where overlayfs takes layers one by one: since Linux 6.7.
     LayerByLayer,
 }
 
@@ -30,7 +34,7 @@ pub struct Allowed {
     pub why: &'static str,
 }
 
-/// The list. What [`is_protected`] names cannot be in it.
+/// The list. What [`is_protected`] names cannot be in it but for a fault that runc has mended.
 #[rustfmt::skip]
 pub const ALLOWED: &[Allowed] = &[
     row(On::Every, "*", "mounts in order", "*", "*", "mountinfo lists mounts by their ids: volumes are copied before the root is there, and cgroup hierarchies are in the order of `/proc/self/cgroup`"),
@@ -50,10 +54,12 @@ pub const ALLOWED: &[Allowed] = &[
     row(On::Hybrid, "*", "mount /sys/fs/cgroup/systemd: source", "cgroup", "systemd", "a copy of the node's mount has the node's source"),
     row(On::Hybrid, "*", "mount /sys/fs/cgroup/unified: *", "*", "(absent)", "runc leaves the hierarchy of v2 out"),
     row(On::Hybrid, "*", "file /sys/fs/cgroup/unified", "directory *", "(absent)", "runc leaves the hierarchy of v2 out"),
+    row(On::UnifiedBefore([1, 3, 2]), "plain/resources", "cgroup unified/cpu.weight*", "*", "*", "runc before 1.3.2 had a formula of its own for shares: 1024 were a weight of 39"),
+    row(On::UnifiedBefore([1, 2, 0]), "plain/resources*", "cgroup unified/hugetlb.*.rsvd.max", "*", "max", "runc before 1.2 limited the use of huge pages only, and not their reservation"),
     row(On::Every, "users*/*", "mount *: type", "tmpfs", "*tmpfs", "devices cannot be made in a user namespace: ours are made on a tmpfs of the container's, runc binds the node's"),
     row(On::Every, "users*/*", "mount *: source", "none", "*", "the same: devices on a tmpfs of the container's"),
     row(On::Every, "users*/*", "mount *: root", "/*", "/*", "the same: devices on a tmpfs of the container's"),
-    row(On::Every, "users*/*", "mount *: parameters", "rw,mode=755", "rw,*", "the same: devices on a tmpfs of the container's"),
+    row(On::Every, "users*/*", "mount *: parameters", "rw,mode=755*", "rw,*", "the same: devices on a tmpfs of the container's"),
     row(On::Every, "users*/*", "mount *: propagation", "", "master", "the same: devices on a tmpfs of the container's"),
     row(On::Every, "users*/*", "file *", "character device *", "character device * 0:0", "the same: ours are of the container's root, runc's of the node's"),
 ];
@@ -72,7 +78,7 @@ const fn row(
 impl Allowed {
     pub fn allows(&self, difference: &Difference) -> bool {
         let Difference { case, key, corten, runc } = difference;
-        !is_protected(key)
+        (!is_protected(key) || self.is_a_fault_of_runcs())
             && self.applies()
             && matches(self.case, case)
             && matches(self.key, key)
@@ -81,19 +87,42 @@ impl Allowed {
     }
 
     pub fn applies(&self) -> bool {
-        match self.on {
+        self.on.here()
+    }
+
+    /// Whether later releases of runc do not differ.
+    pub fn is_a_fault_of_runcs(&self) -> bool {
+        matches!(self.on, On::UnifiedBefore(_))
+    }
+}
+
+impl On {
+    fn here(self) -> bool {
+        match self {
             On::Every => true,
             On::Hybrid => Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists(),
-            On::LayerByLayer => kernel() >= (6, 5),
+            On::UnifiedBefore(mended) => Path::new("/sys/fs/cgroup/cgroup.controllers").exists() && runc() < mended,
+            On::LayerByLayer => kernel() >= [6, 7, 0],
         }
     }
 }
 
-/// The kernel's release: its first two numbers.
-fn kernel() -> (u32, u32) {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map_while(|part| part.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+fn kernel() -> [u32; 3] {
+    numbers(&rustix::system::uname().release().to_string_lossy())
+}
+
+fn runc() -> [u32; 3] {
+    static VERSION: OnceLock<[u32; 3]> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let output = Command::new(programs::installed("runc", "runc")).arg("--version").output().unwrap();
+        numbers(String::from_utf8_lossy(&output.stdout).trim_start_matches("runc version "))
+    })
+}
+
+/// The numbers that a version begins with.
+fn numbers(version: &str) -> [u32; 3] {
+    let mut numbers = version.split(|character: char| !character.is_ascii_digit()).map_while(|part| part.parse().ok());
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 
 /// What may not differ whatever the reason: capabilities, seccomp, no_new_privs, id maps, limits and cgroups' values.

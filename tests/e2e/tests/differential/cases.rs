@@ -92,7 +92,7 @@ impl Pod {
     pub fn config(&self, lab: &Lab, handler: &str) -> PodSandboxConfig {
         let mut config = lab.pod(self.name);
         config.metadata.as_mut().unwrap().uid = format!("{}-{handler}", self.name);
-        config.linux.as_mut().unwrap().cgroup_parent = format!("{}/{}-{handler}", lab.paths.cgroup(), self.name);
+        config.linux.as_mut().unwrap().cgroup_parent = lab.paths.cgroup_below(&format!("{}-{handler}", self.name));
         config.log_directory = lab.paths.logs().join(format!("{}-{handler}", self.name)).display().to_string();
         (self.change)(&mut config);
         config

@@ -55,7 +55,7 @@ pub fn directories(pid: i32) -> Vec<(String, PathBuf)> {
 pub fn read(facts: &mut Facts, pid: i32) {
     for (hierarchy, directory) in directories(pid) {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
-        if !directory.display().to_string().contains("/e2e-") {
+        if !directory.display().to_string().contains("/e2e") {
             continue;
         }
         for entry in entries.flatten() {

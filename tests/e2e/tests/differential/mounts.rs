@@ -25,6 +25,8 @@ impl Mount {
         let left: Vec<&str> = left.split(' ').collect();
         let right: Vec<&str> = right.split(' ').collect();
         let peers = left[6..].iter().map(|peer| peer.split(':').next().unwrap_or_default());
+        // Those of cgroup v2 are the hierarchy's: runc's mount of a privileged container changes them for every other.
+        let parameters = right.get(2).copied().filter(|_| right[0] != "cgroup2").unwrap_or_default();
         Mount {
             root: left[3].to_owned(),
             point: left[4].to_owned(),
@@ -32,7 +34,7 @@ impl Mount {
             propagation: peers.collect::<Vec<_>>().join(" "),
             kind: right[0].to_owned(),
             source: right[1].to_owned(),
-            parameters: right.get(2).copied().unwrap_or_default().to_owned(),
+            parameters: parameters.to_owned(),
         }
     }
 }

@@ -65,7 +65,7 @@ fn crictl_works_at_each_release() {
         let (pod, container) = (lab.paths.dir.join("pod.json"), lab.paths.dir.join("container.json"));
         let config = json!({"metadata": {"name": "crictl", "namespace": "e2e", "uid": "crictl-uid"},
             "log_directory": lab.paths.logs().join("crictl"),
-            "linux": {"cgroup_parent": format!("{}/crictl", lab.paths.cgroup())}});
+            "linux": {"cgroup_parent": lab.paths.cgroup_below("crictl")}});
         fs::write(&pod, config.to_string()).unwrap();
         let config = json!({"metadata": {"name": "sleeper"}, "image": {"image": image},
             "command": ["sleep", "1000"], "log_path": "sleeper.log", "linux": {}});

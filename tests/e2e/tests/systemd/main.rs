@@ -1,10 +1,12 @@
 //! The daemon as systemd's service, with systemd as the one who makes cgroups: the tests of the guest of `make test-systemd`, in
 //! which systemd is the first process and has started Corten by its unit.
 
+mod choice;
 mod node;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use corten_cri::v1::*;
 use corten_e2e::{cri::assert_refused, cri::until, pods, skip::skip};
@@ -13,12 +15,16 @@ use tonic::Code;
 
 const MIB: i64 = 1 << 20;
 
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Runs a test on the machine's own daemon; afterwards no unit of its pods may be left.
 fn test(name: &str, body: impl AsyncFnOnce(&Node)) {
     if !Path::new("/run/systemd/system").exists() || !Path::new("/run/corten/corten.sock").exists() {
         skip(name, "the machine has no systemd that runs Corten");
         return;
     }
+    // The daemon is the only one.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let node = Node::connect().await;
@@ -238,5 +244,53 @@ fn many_come_and_go_while_systemd_is_busy() {
         });
         futures::future::join_all(lives).await;
         disturb.join().unwrap();
+    });
+}
+
+/// Kills a daemon that does not answer itself any more.
+#[test]
+fn a_daemon_that_hangs_is_started_again() {
+    test("a_daemon_that_hangs_is_started_again", async |node| {
+        let directory = Path::new("/run/systemd/system/corten.service.d");
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join("watchdog.conf"), "[Service]\nWatchdogSec=10s\n").unwrap();
+        let again = || {
+            node::systemctl(&["daemon-reload"]);
+            node::systemctl(&["restart", "corten.service"]);
+        };
+        again();
+        let config = node.pod("watched");
+        let pod = node.cri.run_pod(&config, "").await.unwrap();
+        let id = node.start(&pod, &config, &pods::sleeper("one", &node.image)).await;
+        let told = || node::show("corten.service", "WatchdogTimestampMonotonic").parse::<u64>().unwrap();
+        let (first, daemon) = (told(), node::show("corten.service", "MainPID"));
+        until("the daemon to have told that it lives", async || (told() > first + 15_000_000).then_some(())).await;
+        assert_eq!(node::show("corten.service", "MainPID"), daemon);
+        let stopped = rustix::process::Pid::from_raw(daemon.parse().unwrap()).unwrap();
+        rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
+        until("another one", async || {
+            let active = node::show("corten.service", "ActiveState") == "active";
+            (active && node::show("corten.service", "MainPID") != daemon).then_some(())
+        })
+        .await;
+        let node = Node::connect().await;
+        assert_eq!(node.cri.shell(&id, "echo still here").await, "still here\n");
+        node.end(&pod).await;
+        fs::remove_dir_all(directory).unwrap();
+        again();
+    });
+}
+
+#[test]
+fn a_bus_that_is_started_again_is_used_again() {
+    test("a_bus_that_is_started_again_is_used_again", async |node| {
+        let (first, second) = (node.pod("first"), node.pod("second"));
+        let before = node.cri.run_pod(&first, "").await.unwrap();
+        node::systemctl(&["restart", "dbus.service"]);
+        let id = node.start(&before, &first, &pods::sleeper("one", &node.image)).await;
+        assert_eq!(node::show(&format!("corten-{id}.scope"), "ActiveState"), "active");
+        let after = node.cri.run_pod(&second, "").await.unwrap();
+        node.end(&before).await;
+        node.end(&after).await;
     });
 }

@@ -1,5 +1,6 @@
 use std::{fs, path::Path};
 
+use corten_host::kernel::Kernel;
 use oci_spec::runtime::{Arch, LinuxSeccompAction};
 use proptest::prelude::*;
 
@@ -119,15 +120,6 @@ fn files_that_are_no_profiles_are_named() {
         let error = load_localhost(Some(root.path()), &file(name), &caps(&[]), &platform()).unwrap_err().to_string();
         assert!(error.contains(file(name).to_str().unwrap()), "{error}");
     }
-}
-
-#[test]
-fn kernel_versions_are_read_from_releases() {
-    for (text, major, minor) in [("6.18.0-rc1+cloud", 6, 18), ("4.8", 4, 8), ("5.15-generic", 5, 15)] {
-        assert_eq!(Kernel::parse(text), Some(Kernel { major, minor }));
-    }
-    assert!(Kernel::parse("six").is_none() && Kernel::parse("6").is_none());
-    assert!(Kernel { major: 5, minor: 19 } < Kernel { major: 6, minor: 1 });
 }
 
 /// Almost profiles.
