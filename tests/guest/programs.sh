@@ -3,6 +3,8 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
 most=3
+# As systemd gives it to a node's services; else it is 1024 and 4096.
+ulimit -n 1048576
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../scripts/failures.sh"
 
 # A test program with its arguments. What fails is run once more, alone, as scripts/test-twice does.

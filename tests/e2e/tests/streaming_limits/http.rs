@@ -102,10 +102,8 @@ fn who_says_nothing_is_closed_and_keeps_nobody_out() {
 #[test]
 fn too_many_urls_are_refused_until_one_is_used() {
     test(async |world| {
-        let mut urls = Vec::new();
-        for _ in 0..1000 {
-            urls.push(url(world).await);
-        }
+        // All before the first of them is too old.
+        let urls = futures::future::join_all((0..1000).map(|_| url(world))).await;
         let one_more = world.cri.exec_url(&world.container, &["true"], OUTPUT).await;
         assert_refused(one_more, Code::ResourceExhausted, &["1000"]);
         let attach = world.cri.attach_url(&world.container, OUTPUT).await;

@@ -14,6 +14,8 @@ use crate::{
 
 /// More than any socket's buffers hold.
 const MUCH: usize = 200 << 20;
+/// The other end has no use for the stream any more (SPDY 3.1, 2.4.2).
+const CANCEL: u32 = 5;
 
 /// An exec that has not begun: its streams are not open.
 async fn unopened(world: &World<'_>) -> Spdy {
@@ -245,7 +247,8 @@ fn twenty_thousand_streams_are_refused_one_by_one() {
         world
             .survives("20000 streams without their other halves", async |world| {
                 let mut spdy = port_forward(world).await;
-                let (mut opened, mut refused) = (0, 0);
+                // Those that wait for longer than anybody would make room for others.
+                let (mut opened, mut refused, mut given_up) = (0, 0, 0);
                 for round in 0..20 {
                     let mut sent = BytesMut::new();
                     for number in round * 1000..(round + 1) * 1000 {
@@ -258,11 +261,12 @@ fn twenty_thousand_streams_are_refused_one_by_one() {
                         match spdy.next().await {
                             Some(Frame::SynReply { .. }) => opened += 1,
                             Some(Frame::RstStream { status: reset::REFUSED_STREAM, .. }) => refused += 1,
+                            Some(Frame::RstStream { status: CANCEL, .. }) => given_up += 1,
                             other => panic!("{other:?}"),
                         }
                     }
                 }
-                assert_eq!((opened, refused), (64, 19_936));
+                assert!((64..=64 + given_up).contains(&opened), "{opened} were open, {given_up} given up");
             })
             .await;
         world

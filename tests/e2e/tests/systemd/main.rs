@@ -247,18 +247,37 @@ fn many_come_and_go_while_systemd_is_busy() {
     });
 }
 
-/// Kills a daemon that does not answer itself any more.
+/// Another time after which the daemon is taken for one that hangs, until this is dropped.
+struct Watchdog;
+
+const WATCHDOG: &str = "/run/systemd/system/corten.service.d/watchdog.conf";
+
+impl Watchdog {
+    fn of(seconds: u32) -> Self {
+        fs::create_dir_all(Path::new(WATCHDOG).parent().unwrap()).unwrap();
+        fs::write(WATCHDOG, format!("[Service]\nWatchdogSec={seconds}s\n")).unwrap();
+        read_again();
+        Self
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        fs::remove_file(WATCHDOG).unwrap();
+        read_again();
+    }
+}
+
+fn read_again() {
+    node::systemctl(&["daemon-reload"]);
+    node::systemctl(&["restart", "corten.service"]);
+}
+
 #[test]
 fn a_daemon_that_hangs_is_started_again() {
-    test("a_daemon_that_hangs_is_started_again", async |node| {
-        let directory = Path::new("/run/systemd/system/corten.service.d");
-        fs::create_dir_all(directory).unwrap();
-        fs::write(directory.join("watchdog.conf"), "[Service]\nWatchdogSec=10s\n").unwrap();
-        let again = || {
-            node::systemctl(&["daemon-reload"]);
-            node::systemctl(&["restart", "corten.service"]);
-        };
-        again();
+    test("a_daemon_that_hangs_is_started_again", async |_| {
+        let _watchdog = Watchdog::of(10);
+        let node = Node::connect().await;
         let config = node.pod("watched");
         let pod = node.cri.run_pod(&config, "").await.unwrap();
         let id = node.start(&pod, &config, &pods::sleeper("one", &node.image)).await;
@@ -276,8 +295,6 @@ fn a_daemon_that_hangs_is_started_again() {
         let node = Node::connect().await;
         assert_eq!(node.cri.shell(&id, "echo still here").await, "still here\n");
         node.end(&pod).await;
-        fs::remove_dir_all(directory).unwrap();
-        again();
     });
 }
 
