@@ -49,6 +49,7 @@ pub use image::{Image, ImageLayer};
 pub use registry::{Answer, Auth, Explanation, HostExplanation, Place};
 pub use snapshot::Snapshot;
 pub use store::{
-    CheckEvent, CheckOptions, Inspected, LayerProgress, Phase, Pins, Progress, Pruned, Saved, Store, Verdict,
+    CheckEvent, CheckOptions, INDEX_FILE, Inspected, LayerProgress, Phase, Pins, Progress, Pruned, Saved, Store,
+    Verdict,
 };
 pub use view::Kind;

@@ -347,6 +347,10 @@ impl Config {
             require(plain, "images.pinned", pattern, "must be a pattern of image names")?;
         }
         self.images.check_limits()?;
+        if let Some(root) = &self.images.root {
+            let inside = root != &self.snapshots_directory() && root.starts_with(self.snapshots_directory());
+            require(!inside, "images.root", root.display(), "must not be in the directory that it stands for")?;
+        }
         let messages = Shapes::compiled().ok();
         for name in &self.interface.refuse_unknown_fields_in {
             let known = messages.is_none_or(|messages| messages.message(name).is_some());
@@ -411,6 +415,7 @@ mod tests {
         for (text, key) in [
             ("root = \"relative\"", "root"),
             ("[images]\nroot = \"relative\"", "images.root"),
+            ("[images]\nroot = \"/var/lib/corten/images/s\"", "images.root"),
             ("default_runtime = \"kata\"", "default_runtime"),
             ("[runtimes.runc]\nbinary = \"runc\"", "runtimes.runc.binary"),
             ("[runtimes.corten]\nbinary = \"/bin/runc\"", "runtimes"),

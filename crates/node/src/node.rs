@@ -1,10 +1,11 @@
 //! The node: everything the handlers share.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use corten_host::cgroup::{Cgroup, Hierarchies, Mode};
-use corten_images::{Pins, Store};
+use corten_images::{INDEX_FILE, Pins, Store};
 
 use crate::cgroups::Driver;
 use crate::check;
@@ -166,10 +167,30 @@ impl Node {
 
 async fn open_images(config: &Config) -> Result<Store> {
     let (directory, snapshots) = (config.images_directory(), config.snapshots_directory());
+    if let Some(root) = &config.images.root {
+        is_own(root)?;
+    }
     let registry = config.registry.clone();
     let images = Store::open_with_snapshots_in(&directory, &snapshots, registry).await?;
     let images = images.pinning(Pins::new(&config.images.pinned)).keeping_blobs(config.images.keep_blobs)?;
     images.limiting(config.images.limits()).map_err(|error| Error::node(limited(config), error))
+}
+
+/// Refuses a directory with anything in it but an image store: what is unknown in one is deleted.
+fn is_own(root: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(root) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| Error::node("images.root", error))?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>();
+    let names = names.map_err(|error| Error::node("images.root", error))?;
+    // What mkfs.ext4 makes in a new file system, whose root this may be.
+    let foreign = names.iter().any(|name| name != "lost+found");
+    if foreign && !names.iter().any(|name| name == INDEX_FILE) {
+        let why = "is not empty, and holds no images: it has to be a directory of their own";
+        return Err(Error::invalid("images.root", root.display(), why));
+    }
+    Ok(())
 }
 
 /// The key that limits what containers write.

@@ -1,6 +1,6 @@
 //! Images on another disk than what containers write.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use corten_cri::v1::{FilesystemUsage, ImageFsInfoRequest, ImageSpec, Mount};
 use corten_e2e::{
@@ -8,7 +8,7 @@ use corten_e2e::{
     daemon::Setup,
     image::{Image, Layer},
     lab::{self, Lab},
-    pods,
+    pods, programs,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -35,7 +35,10 @@ fn with_images_elsewhere(handler: &'static str) {
         mount(Some("tmpfs"), &disk, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         let without = fs::read_to_string(lab.paths.config()).unwrap();
         let root = disk.join("images");
-        fs::write(lab.paths.config(), format!("{without}\n[images]\nroot = {root:?}\n")).unwrap();
+        let elsewhere = |root: &Path| fs::write(lab.paths.config(), format!("{without}\n[images]\nroot = {root:?}\n"));
+        elsewhere(&lab.paths.dir).unwrap();
+        cannot_be_started(lab);
+        elsewhere(&root).unwrap();
         lab.restart().await;
 
         let (images, containers) = told(lab).await;
@@ -96,6 +99,17 @@ async fn each_disk_is_counted(lab: &mut Lab, root: &Path) {
         })
         .await;
     }
+}
+
+/// What is in a directory that is somebody else's is not touched.
+fn cannot_be_started(lab: &Lab) {
+    let before = fs::metadata(&lab.paths.dir).unwrap().mode();
+    let output = Command::new(programs::built("cortend")).arg("--config").arg(lab.paths.config()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said =
+        ["images.root", &lab.paths.dir.display().to_string(), "not empty"].iter().all(|part| text.contains(part));
+    assert!(!output.status.success() && said, "{}: {text}", output.status);
+    assert_eq!(fs::metadata(&lab.paths.dir).unwrap().mode(), before);
 }
 
 /// The file system of images, and that of containers.

@@ -36,6 +36,7 @@ pub(super) enum Controller {
     PerfEvent,
     Rdma,
     Misc,
+    Dmem,
 }
 
 impl Controller {
@@ -50,13 +51,14 @@ impl Controller {
             Self::Hugetlb => "hugetlb",
             Self::Rdma => "rdma",
             Self::Misc => "misc",
+            Self::Dmem => "dmem",
             Self::Cpuacct | Self::Devices | Self::Freezer | Self::NetCls | Self::NetPrio | Self::PerfEvent => {
                 return None;
             }
         })
     }
 
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Cpu,
         Self::Cpuacct,
         Self::Cpuset,
@@ -71,6 +73,7 @@ impl Controller {
         Self::PerfEvent,
         Self::Rdma,
         Self::Misc,
+        Self::Dmem,
     ];
 
     fn parse(name: &str) -> Option<Self> {
@@ -89,6 +92,7 @@ impl Controller {
             "perf_event" => Self::PerfEvent,
             "rdma" => Self::Rdma,
             "misc" => Self::Misc,
+            "dmem" => Self::Dmem,
             _ => return None,
         })
     }

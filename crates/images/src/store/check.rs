@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::mpsc::Sender;
 
-use super::{Inner, progress::Progress, pull::Hold};
+use super::{Inner, hold::Hold, progress::Progress};
 use crate::{
     Error, Image,
     check::{self, Findings},
@@ -111,7 +111,6 @@ impl Inner {
             }
             let place = (number + 1, scope.layers.len());
             let Some(verdict) = self.check_layer(*layer, place, &events).await? else { continue };
-            self.collect_soon();
             let verdict = match options.repair && verdict != Verdict::Good {
                 true => {
                     // What is wrong is told before it is mended.
@@ -165,7 +164,7 @@ impl Inner {
         events: &Sender<CheckEvent>,
     ) -> Result<Option<Verdict>, Error> {
         // What is verified is not collected meanwhile.
-        let _hold = Hold::new(self, std::iter::once(layer));
+        let _hold = Hold::of_images(self, std::iter::once(layer));
         let Some(record) = self.state().layers.get(&layer).cloned() else { return Ok(None) };
         let Some(sum) = record.files else { return self.check_unrecorded(layer, record).await.map(Some) };
         let (inner, events, directory) = (self.clone(), events.clone(), record.directory);
@@ -292,11 +291,13 @@ pub(super) fn refuse<'a>(
     image: &str,
     mut used: impl Iterator<Item = &'a Digest>,
 ) -> Result<(), Error> {
-    let broken = used.find_map(|layer| Some((layer, layers.get(layer)?.broken.as_ref()?)));
+    let wrong = |layer| match layers.get(layer) {
+        None => Some("it is not in the store".to_owned()),
+        Some(record) => record.broken.clone(),
+    };
+    let broken = used.find_map(|layer| Some((layer, wrong(layer)?)));
     match broken {
         None => Ok(()),
-        Some((layer, why)) => {
-            Err(Error::Broken { image: image.to_owned(), layer: layer.to_string(), why: why.clone() })
-        }
+        Some((layer, why)) => Err(Error::Broken { image: image.to_owned(), layer: layer.to_string(), why }),
     }
 }

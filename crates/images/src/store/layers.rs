@@ -48,9 +48,13 @@ impl Inner {
 
     /// Deletes the layers and blobs that nothing uses. They vanish from the state first, so that nobody begins to use them.
     pub(super) async fn collect(self: Arc<Self>) -> Result<(), Error> {
+        self.collect_those(|_| true).await
+    }
+
+    async fn collect_those(self: Arc<Self>, wanted: impl Fn(&Digest) -> bool + Send + 'static) -> Result<(), Error> {
         let (turn, inner) = (self.turn().await, self.clone());
         let result = blocking("collect layers", move || {
-            let (mut steps, taken) = inner.state().take_unused();
+            let (mut steps, taken) = inner.state().take_unused(wanted);
             let (release, released) = inner.state().steps_to_release();
             steps.extend(release.clone());
             if let Err(error) = inner.index.apply(&steps) {
@@ -70,14 +74,11 @@ impl Inner {
         result
     }
 
-    /// Collects what was held until now, if its image was removed meanwhile.
-    pub(super) fn collect_soon(self: &Arc<Self>) {
-        if self.state().steps_to_collect().is_empty() {
-            return;
-        }
-        let collecting = self.clone().collect();
-        tokio::spawn(async move {
-            if let Err(error) = collecting.await {
+    /// Deletes these, as far as nothing uses them, on its own time. Without a runtime they stay until the next collection.
+    pub(super) fn collect_soon(self: Arc<Self>, these: Vec<Digest>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(error) = self.collect_those(move |id| these.contains(id)).await {
                 tracing::warn!(%error, "layers that nothing needs stay until the next removal of an image");
             }
         });

@@ -3,6 +3,7 @@
 mod blobs;
 mod check;
 mod fetch;
+mod hold;
 mod layers;
 mod manage;
 mod pins;
@@ -46,6 +47,8 @@ use crate::{
     view::{self, Kind},
 };
 
+/// The file of a store's directory that every store has.
+pub const INDEX_FILE: &str = "index.redb";
 /// Images hold set-user-id programs that no user of the node may reach (as containerd's CVE-2021-41103 let them).
 const PRIVATE: u32 = 0o700;
 
@@ -213,7 +216,7 @@ impl Inner {
         // Each layer is made here.
         disk::spread(&root.join("l"))?;
         let trash = Arc::new(Trash::open(&root.join("t"))?);
-        let index = Index::open(&root.join("index.redb"))?;
+        let index = Index::open(&root.join(INDEX_FILE))?;
         let (writable, snapshots) = Writable::open(snapshots)?;
         let on_disk = OnDisk::list(&root.join("l"), &trash)?;
         let layers = root.join("l");
@@ -223,6 +226,11 @@ impl Inner {
         };
         let (state, forgotten) = State::load(index.load()?, snapshots, &on_disk.directories, wrong_files);
         index.apply(&forgotten)?;
+        let astray = state.snapshots_without_layers();
+        if astray > 0 {
+            // The disk of the layers is another one, and not mounted, say.
+            tracing::error!(snapshots = astray, path = %root.display(), "containers stand on layers that are not here");
+        }
         let inner = Self {
             downloads: Semaphore::new(config.max_concurrent_downloads.max(1)),
             next_directory: AtomicU64::new(

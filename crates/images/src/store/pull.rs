@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{io::AsyncRead, task::JoinSet};
 
-use super::{Inner, State, fetch::Wanted, progress::Progress, source::Source};
+use super::{Inner, State, fetch::Wanted, hold::Hold, progress::Progress, source::Source};
 use crate::{
     Auth, Error, Fault, Image,
     archive::Layout,
@@ -35,36 +35,6 @@ struct Plan {
     original: Original,
     /// Whether that is kept.
     keep: bool,
-}
-
-/// Keeps layers and blobs from being collected while an image that needs them is put together.
-pub(super) struct Hold {
-    inner: Arc<Inner>,
-    layers: Vec<Digest>,
-}
-
-impl Hold {
-    pub fn new(inner: &Arc<Inner>, layers: impl Iterator<Item = Digest>) -> Self {
-        let layers: Vec<_> = layers.collect();
-        let mut state = inner.state();
-        layers.iter().for_each(|layer| *state.held.entry(*layer).or_default() += 1);
-        drop(state);
-        Self { inner: inner.clone(), layers }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.inner.state();
-        for layer in &self.layers {
-            if let Some(count) = state.held.get_mut(layer) {
-                *count -= 1;
-                if *count == 0 {
-                    state.held.remove(layer);
-                }
-            }
-        }
-    }
 }
 
 impl Inner {

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use layer::Layer;
 use tokio::sync::mpsc::Sender;
 
-use super::{Inner, Store, check, pull::Hold};
+use super::{Inner, Store, check, hold::Hold};
 use crate::{
     Error,
     archive::write::{self, Form, Part},
@@ -59,13 +59,12 @@ impl Store {
         let chosen = images.iter().try_fold(Vec::new(), |chosen, name| self.inner.choose(chosen, name))?;
         let layers = chosen.iter().flat_map(|image| image.layers.iter());
         let blobs = chosen.iter().flat_map(|image| image.originals.iter().flat_map(Original::blobs));
-        let hold = Hold::new(&self.inner, layers.chain(blobs).copied());
+        let hold = Hold::of_images(&self.inner, layers.chain(blobs).copied());
         let inner = self.inner.clone();
         blocking("save images", move || {
             let (packed, blobs, layers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
             let saved = Archive { inner: &inner, form, out: &out, packed, blobs, layers }.save(&chosen);
             drop(hold);
-            inner.collect_soon();
             saved
         })
         .await

@@ -280,26 +280,55 @@ impl State {
 
     /// The layers that nothing would use without these images.
     pub fn unused_without(&self, gone: &BTreeSet<Digest>) -> Vec<Digest> {
-        let mut used: HashSet<Digest> = self.held.keys().copied().collect();
-        let images = self.images.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, (image, _))| image);
-        used.extend(images.flat_map(|image| image.layers.iter().map(|layer| layer.diff_id)));
-        used.extend(
-            self.snapshots.values().flat_map(SnapshotRecord::held).flat_map(|held| held.layers.iter().copied()),
-        );
-        self.layers.keys().filter(|id| !used.contains(id)).copied().collect()
+        let used = self.layers_used_without(gone);
+        self.layers.keys().filter(|id| !used.contains(id) && !self.held.contains_key(id)).copied().collect()
     }
 
     /// The kept blobs that nothing would use without these images.
     pub fn unused_blobs_without(&self, gone: &BTreeSet<Digest>) -> Vec<Digest> {
-        let mut used: HashSet<Digest> = self.held.keys().copied().collect();
-        let images = self.images.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, (image, _))| image);
-        used.extend(images.flat_map(|image| &image.originals).flat_map(Original::blobs));
-        self.blobs.keys().filter(|id| !used.contains(id)).copied().collect()
+        let used = self.blobs_used_without(gone);
+        self.blobs.keys().filter(|id| !used.contains(id) && !self.held.contains_key(id)).copied().collect()
     }
 
-    /// Takes what nothing uses out, with the steps that forget it.
-    pub fn take_unused(&mut self) -> (Vec<Step>, Unused) {
-        let steps = self.steps_to_collect();
+    /// Of these layers and blobs, those that an image or a snapshot uses, and not only who holds them for a while.
+    pub fn used_of(&self, these: &[Digest]) -> Vec<Digest> {
+        if these.is_empty() {
+            return Vec::new();
+        }
+        let nothing = BTreeSet::new();
+        let (layers, blobs) = (self.layers_used_without(&nothing), self.blobs_used_without(&nothing));
+        these.iter().filter(|id| layers.contains(id) || blobs.contains(id)).copied().collect()
+    }
+
+    /// How many snapshots stand on a layer that is not known.
+    pub fn snapshots_without_layers(&self) -> usize {
+        let unknown = |record: &&SnapshotRecord| {
+            record.held().flat_map(|held| &held.layers).any(|layer| !self.layers.contains_key(layer))
+        };
+        self.snapshots.values().filter(unknown).count()
+    }
+
+    fn images_but<'a>(&'a self, gone: &'a BTreeSet<Digest>) -> impl Iterator<Item = &'a ImageRecord> {
+        self.images.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, (image, _))| image)
+    }
+
+    fn layers_used_without(&self, gone: &BTreeSet<Digest>) -> HashSet<Digest> {
+        let of_images = self.images_but(gone).flat_map(|image| image.layers.iter().map(|layer| layer.diff_id));
+        let held = self.snapshots.values().flat_map(SnapshotRecord::held);
+        of_images.chain(held.flat_map(|held| held.layers.iter().copied())).collect()
+    }
+
+    fn blobs_used_without(&self, gone: &BTreeSet<Digest>) -> HashSet<Digest> {
+        self.images_but(gone).flat_map(|image| &image.originals).flat_map(Original::blobs).copied().collect()
+    }
+
+    /// Takes what nothing uses out, of that what is wanted, with the steps that forget it.
+    pub fn take_unused(&mut self, wanted: impl Fn(&Digest) -> bool) -> (Vec<Step>, Unused) {
+        let mut steps = self.steps_to_collect();
+        steps.retain(|step| match step {
+            Step::DropLayer(id) | Step::DropBlob(id) => wanted(id),
+            _ => true,
+        });
         let mut taken = Unused::default();
         for step in &steps {
             match step {

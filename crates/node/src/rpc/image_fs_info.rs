@@ -18,7 +18,10 @@ pub async fn handle(node: &Arc<Node>, request: v1::ImageFsInfoRequest) -> Result
     let snapshots = node.images.snapshots_in();
     let of_containers = match snapshots == images {
         true => of_images.clone(),
-        false => filesystem(snapshots, layer::total(node).await, now()),
+        false => {
+            let (usage, at) = layer::total(node).await;
+            filesystem(snapshots, usage, at)
+        }
     };
     Ok(v1::ImageFsInfoResponse { image_filesystems: vec![of_images], container_filesystems: vec![of_containers] })
 }

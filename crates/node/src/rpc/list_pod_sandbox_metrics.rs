@@ -6,9 +6,9 @@ use corten_cri::v1;
 use corten_host::cgroup::Mode;
 use futures::StreamExt;
 
-use super::AT_ONCE;
 use crate::error::Result;
 use crate::node::Node;
+use crate::stats::AT_ONCE;
 use crate::stats::metrics::{self, Family, Kind, PodMetrics, Sample, Value, families};
 
 /// The metrics of the ready pods and their running containers.

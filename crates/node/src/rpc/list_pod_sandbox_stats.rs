@@ -5,10 +5,10 @@ use std::sync::Arc;
 use corten_cri::v1;
 use futures::StreamExt;
 
-use super::{AT_ONCE, selected, stats_message};
+use super::{selected, stats_message};
 use crate::error::Result;
 use crate::node::Node;
-use crate::stats;
+use crate::stats::{self, AT_ONCE};
 
 /// The stats of the ready pods that a filter lets through.
 pub async fn handle(

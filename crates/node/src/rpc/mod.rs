@@ -67,9 +67,6 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// How many pods or containers are measured at once.
-const AT_ONCE: usize = 4;
-
 /// Verbose information by its one name, `info`, as `crictl` reads it.
 fn verbose(info: &serde_json::Value) -> Result<BTreeMap<String, String>> {
     let info = serde_json::to_string(info).map_err(|error| Error::node("verbose information", error))?;

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use corten_images::Usage;
-use futures::future::join_all;
+use futures::StreamExt;
 
+use super::{AT_ONCE, is_listed};
 use crate::container::Container;
 use crate::error::Result;
 use crate::node::Node;
@@ -71,13 +72,16 @@ pub async fn usage(node: &Arc<Node>, container: &Arc<Container>, patience: Durat
     layer.known()
 }
 
-/// What all containers' layers take together, as far as it is known.
-pub async fn total(node: &Arc<Node>) -> Usage {
-    let containers = node.containers.all();
-    let measured = join_all(containers.iter().map(|container| usage(node, container, PATIENCE))).await;
+/// What all containers' layers take together, as far as it is known, and since when the oldest part of that is.
+pub async fn total(node: &Arc<Node>) -> (Usage, i64) {
+    let mut containers = node.containers.all();
+    containers.retain(|container| is_listed(&container.state()));
+    let measured = futures::stream::iter(containers);
+    let measured = measured.map(|container| async move { usage(node, &container, PATIENCE).await });
+    let known: Vec<Measured> = measured.buffered(AT_ONCE).filter_map(std::future::ready).collect().await;
     let mut total = Usage::default();
-    measured.into_iter().flatten().for_each(|layer| total += layer.usage);
-    total
+    known.iter().for_each(|layer| total += layer.usage);
+    (total, known.iter().map(|layer| layer.at).min().unwrap_or_else(now))
 }
 
 async fn walk(node: Arc<Node>, container: Arc<Container>) -> Result<()> {

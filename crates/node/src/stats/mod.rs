@@ -22,6 +22,9 @@ pub use layer::{Layer, Measured};
 pub use pod::{PodTraffic, PodUsage, pod};
 pub use processes::{Open, Processes};
 
+/// How many pods or containers are measured at once.
+pub const AT_ONCE: usize = 4;
+
 /// What is remembered of a container between two looks at it.
 #[derive(Default)]
 pub struct Remembered {

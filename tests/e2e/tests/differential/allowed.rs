@@ -54,7 +54,8 @@ pub const ALLOWED: &[Allowed] = &[
     row(On::Hybrid, "*", "mount /sys/fs/cgroup/systemd: source", "cgroup", "systemd", "a copy of the node's mount has the node's source"),
     row(On::Hybrid, "*", "mount /sys/fs/cgroup/unified: *", "*", "(absent)", "runc leaves the hierarchy of v2 out"),
     row(On::Hybrid, "*", "file /sys/fs/cgroup/unified", "directory *", "(absent)", "runc leaves the hierarchy of v2 out"),
-    row(On::UnifiedBefore([1, 3, 2]), "plain/resources", "cgroup unified/cpu.weight*", "*", "*", "runc before 1.3.2 had a formula of its own for shares: 1024 were a weight of 39"),
+    row(On::UnifiedBefore([1, 3, 2]), "plain/resources", "cgroup unified/cpu.weight", "59", "20", "runc before 1.3.2 had a formula of its own for shares: 1024 were a weight of 39"),
+    row(On::UnifiedBefore([1, 3, 2]), "plain/resources", "cgroup unified/cpu.weight.nice", "2", "7", "the same"),
     row(On::UnifiedBefore([1, 2, 0]), "plain/resources*", "cgroup unified/hugetlb.*.rsvd.max", "*", "max", "runc before 1.2 limited the use of huge pages only, and not their reservation"),
     row(On::Every, "users*/*", "mount *: type", "tmpfs", "*tmpfs", "devices cannot be made in a user namespace: ours are made on a tmpfs of the container's, runc binds the node's"),
     row(On::Every, "users*/*", "mount *: source", "none", "*", "the same: devices on a tmpfs of the container's"),
@@ -111,7 +112,8 @@ fn kernel() -> [u32; 3] {
     numbers(&rustix::system::uname().release().to_string_lossy())
 }
 
-fn runc() -> [u32; 3] {
+/// runc's version.
+pub fn runc() -> [u32; 3] {
     static VERSION: OnceLock<[u32; 3]> = OnceLock::new();
     *VERSION.get_or_init(|| {
         let output = Command::new(programs::installed("runc", "runc")).arg("--version").output().unwrap();

@@ -74,9 +74,12 @@ fn the_built_in_launcher_makes_what_runc_makes() {
     });
 }
 
-/// Has the daemon start with a soft limit of open files that is the hard one: runc before 1.1.10 gives its containers not the soft
-/// limit it has, but that to which Go's runtime has raised it.
+/// Has the daemon start with a soft limit of open files that is the hard one where runc is older than 1.1.10: that gives its
+/// containers not the soft limit it has, but that to which Go's runtime has raised it.
 fn one_limit_of_open_files() {
+    if allowed::runc() >= [1, 1, 10] {
+        return;
+    }
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }

@@ -95,7 +95,7 @@ fn controllers_are_a_set() {
     assert!(set.has(Controller::Io) && !set.has(Controller::Freezer));
     assert!(set.covers(Controllers::parse("io,pids")) && !set.covers(Controllers::parse("devices")));
     assert_eq!(set.only(&[Controller::Pids, Controller::Freezer]), Controllers::parse("pids"));
-    assert_eq!(set.v2_names().count(), 8);
+    assert_eq!(set.v2_names().count(), 9);
 }
 
 proptest! {

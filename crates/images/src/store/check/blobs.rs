@@ -19,7 +19,7 @@ use crate::{
     error::blocking,
     index::Original,
     reference::Reference,
-    store::{Inner, State, progress::Progress, pull::Hold},
+    store::{Inner, State, hold::Hold, progress::Progress},
 };
 
 const BUFFER: usize = 256 << 10;
@@ -53,7 +53,7 @@ impl Inner {
             return Ok(());
         }
         // What is verified is not collected meanwhile.
-        let _hold = Hold::new(self, std::iter::once(blob));
+        let _hold = Hold::of_images(self, std::iter::once(blob));
         let (kept, images) = self.kept(&blob);
         let wrong = match kept {
             true => self.wrong_blob(blob, events.clone()).await?,
