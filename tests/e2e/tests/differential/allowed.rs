@@ -17,6 +17,8 @@ pub enum On {
     UnifiedBefore([u32; 3]),
     /// Where overlayfs takes layers one by one: since Linux 6.7.
     LayerByLayer,
+    /// Where it takes them all at once.
+    LayersAtOnce,
 }
 
 /// Differences that may be. In every text `*` stands for anything.
@@ -39,6 +41,7 @@ pub struct Allowed {
 pub const ALLOWED: &[Allowed] = &[
     row(On::Every, "*", "mounts in order", "*", "*", "mountinfo lists mounts by their ids: volumes are copied before the root is there, and cgroup hierarchies are in the order of `/proc/self/cgroup`"),
     row(On::LayerByLayer, "*", "mount *: parameters", "rw,lowerdir+=*", "rw,lowerdir=*", "the kernel shows layers as they were given: each by fsconfig(2), or all by mount(2)"),
+    row(On::LayersAtOnce, "*", "mount *: parameters", "rw,lowerdir=<lab>/*", "rw,lowerdir=*", "the same: by fsconfig(2) with their whole names, or by mount(2) with those below their own directory"),
     row(On::Every, "*", "mount /sys: parameters", "rw", "ro", "the mount is read-only under both (its options say so); runc has the superblock read-only too"),
     row(On::Every, "*", "mount *: parameters", "rw,nr_inodes=1,mode=555*", "ro*", "what covers a masked directory: one that nothing can be made in"),
     row(On::Every, "*", "mount *: options", "ro,nosuid,nodev,noexec,relatime", "ro,relatime", "what covers a masked directory is as restricted as can be"),
@@ -104,6 +107,7 @@ impl On {
             On::Hybrid => Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists(),
             On::UnifiedBefore(mended) => Path::new("/sys/fs/cgroup/cgroup.controllers").exists() && runc() < mended,
             On::LayerByLayer => kernel() >= [6, 7, 0],
+            On::LayersAtOnce => !On::LayerByLayer.here(),
         }
     }
 }
