@@ -280,6 +280,17 @@ impl Daemon {
     }
 }
 
+/// Runs `cortend` with a configuration file that it must refuse; what it says.
+///
+/// # Panics
+/// If it ends without an error.
+pub fn refusal(config: &Path) -> String {
+    let output = Command::new(programs::built("cortend")).arg("--config").arg(config).output().expect("run cortend");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "cortend accepted {}: {text}", config.display());
+    text
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {

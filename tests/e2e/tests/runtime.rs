@@ -9,7 +9,7 @@ use std::{
 use corten_cri::v1::*;
 use corten_e2e::{
     cgroups::Driver,
-    daemon::{Network, Setup},
+    daemon::{self, Network, Setup},
     lab, programs,
 };
 use tonic::Code;
@@ -143,9 +143,7 @@ fn refused(text: Option<&str>) -> String {
     if let Some(text) = text {
         fs::write(&file, text).unwrap();
     }
-    let output = Command::new(programs::built("cortend")).arg("--config").arg(&file).output().unwrap();
-    assert!(!output.status.success(), "cortend accepted {text:?}");
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = daemon::refusal(&file);
     assert!(error.contains("config.toml") || text.is_some(), "the file is not named: {error}");
     error
 }
@@ -177,9 +175,7 @@ fn a_missing_configuration_file_is_refused_by_name() {
 #[test]
 fn a_second_daemon_with_the_same_state_is_refused() {
     lab::test(Setup::default(), async |lab| {
-        let second = Command::new(programs::built("cortend")).arg("--config").arg(lab.paths.config()).output().unwrap();
-        assert!(!second.status.success());
-        assert!(!second.stderr.is_empty(), "no word about why");
+        assert!(!daemon::refusal(&lab.paths.config()).is_empty(), "no word about why");
         // The first one is still there, and still reachable.
         lab.cri.runtime().version(VersionRequest::default()).await.unwrap();
         let again = corten_e2e::cri::Cri::connect(&lab.paths.socket()).await;

@@ -17,21 +17,21 @@ use crate::{
 /// Where snapshots are. Nothing is renamed between here and the layers, which may be on another file system.
 pub(super) struct Writable {
     root: PathBuf,
-    pub trash: Arc<Trash>,
+    trash: Arc<Trash>,
     projects: Projects,
 }
 
 impl Writable {
     /// Opens the directory, making it where it is missing. Gives the snapshots that are there.
     pub fn open(root: &Path) -> Result<(Self, Vec<(String, SnapshotRecord)>), Error> {
-        let (directory, trash) = (root.join("s"), root.join("st"));
-        [root, &directory, &trash].into_iter().try_for_each(|directory| make(directory, PRIVATE))?;
-        let made = Arc::new(Trash::open(&trash)?);
-        let snapshots = snapshot::load(&directory, &made)?;
+        let (directory, made) = (root.join("s"), root.join("st"));
+        [root, &directory, &made].into_iter().try_for_each(|directory| make(directory, PRIVATE))?;
+        let trash = Arc::new(Trash::open(&made)?);
+        let snapshots = snapshot::load(&directory, &trash)?;
         let given = snapshots.iter().filter_map(|(_, record)| record.project).collect();
-        let projects = Projects::open(&directory, &trash, given)?;
-        made.empty();
-        Ok((Self { root: root.to_owned(), trash: made, projects }, snapshots))
+        let projects = Projects::open(&directory, &made, given)?;
+        trash.empty();
+        Ok((Self { root: root.to_owned(), trash, projects }, snapshots))
     }
 }
 
