@@ -36,9 +36,16 @@ pub enum Driver {
         parent: String,
         /// What a pod means that names a slice.
         slices: Slices,
+        /// Of pods that were made with the other driver: their units are systemd's, where that is this machine's init.
+        units: Option<Units>,
     },
     /// systemd.
-    Systemd(Systemd),
+    Systemd {
+        /// The slice of pods that name none.
+        parent: Slice,
+        /// What it makes.
+        units: Units,
+    },
 }
 
 /// What the name of a slice means where the daemon makes cgroups.
@@ -49,11 +56,10 @@ pub enum Slices {
     Directories(Once),
 }
 
-/// systemd as the one who makes cgroups.
-pub struct Systemd {
+/// systemd's units.
+#[derive(Default)]
+pub struct Units {
     manager: Manager,
-    /// The slice of pods that name none.
-    parent: Slice,
     /// Held for reading while a pod gets into its slice, for writing while slices are stopped: that stops all that is in them.
     slices: RwLock<()>,
 }
@@ -94,13 +100,13 @@ impl Driver {
         let bad = |why| Error::invalid("cgroup.default_parent", parent, why);
         let slice = Slice::parse(last(parent)).map_err(bad)?;
         let manager = Manager::connect().map_err(|error| Error::node("cgroup.driver", error))?;
-        Ok(Self::Systemd(Systemd { manager, parent: slice, slices: RwLock::default() }))
+        Ok(Self::Systemd { parent: slice, units: Units { manager, ..Units::default() } })
     }
 
     fn cgroupfs(config: &CgroupConfig, slices: Slices) -> Self {
         let parent = config.default_parent.as_deref().unwrap_or(DEFAULT_PARENT).trim_matches('/');
         let parent = if parent.is_empty() { String::new() } else { format!("/{parent}") };
-        Self::Cgroupfs { parent, slices }
+        Self::Cgroupfs { parent, slices, units: systemd::is_running().then(Units::default) }
     }
 
     /// Checks the parent that a pod names. The kubelet's driver and this one must be the same.
@@ -119,8 +125,8 @@ impl Driver {
                 return Ok(());
             }
             Self::Cgroupfs { .. } => return Ok(()),
-            Self::Systemd(_) if !is_slice(parent) => "is not a slice, but the cgroup driver is systemd",
-            Self::Systemd(_) => match Slice::parse(last(parent)) {
+            Self::Systemd { .. } if !is_slice(parent) => "is not a slice, but the cgroup driver is systemd",
+            Self::Systemd { .. } => match Slice::parse(last(parent)) {
                 Ok(slice) if slice.path() == "/" => "is the root",
                 Ok(_) => return Ok(()),
                 Err(why) => why,
@@ -133,10 +139,10 @@ impl Driver {
     pub fn pod(&self, named: Option<&str>, id: &str) -> Place {
         match (self, named) {
             (Self::Cgroupfs { parent, .. }, named) => Place::below(parent, named, id),
-            (Self::Systemd(systemd), named) => {
+            (Self::Systemd { parent, .. }, named) => {
                 let slice = match named {
                     Some(named) => Slice::parse(last(named)),
-                    None => systemd.parent.child(&format!("pod{id}")),
+                    None => parent.child(&format!("pod{id}")),
                 };
                 // One that is none was refused when the pod was to be run.
                 Place::Systemd(slice.map_or_else(|_| format!("/{id}"), |slice| slice.path()))
@@ -146,43 +152,44 @@ impl Driver {
 
     /// Whether systemd makes new cgroups.
     pub fn is_systemd(&self) -> bool {
-        matches!(self, Self::Systemd(_))
+        matches!(self, Self::Systemd { .. })
     }
 
     /// Whether a cgroup is systemd's to make and end.
     pub fn is_unit(&self, place: &Place) -> bool {
-        self.systemd(place).is_some()
+        self.unit(place).is_some()
     }
 
     /// systemd, and the path of a cgroup that is its.
-    fn systemd<'a>(&self, place: &'a Place) -> Option<(&Systemd, &'a str)> {
-        match (self, place) {
-            (Self::Systemd(systemd), Place::Systemd(path)) => Some((systemd, path)),
-            _ => None,
+    fn unit<'a>(&self, place: &'a Place) -> Option<(&Units, &'a str)> {
+        match place {
+            Place::Cgroupfs(_) => None,
+            Place::Systemd(path) => self.units().map(|units| (units, path.as_str())),
+        }
+    }
+
+    fn units(&self) -> Option<&Units> {
+        match self {
+            Self::Cgroupfs { units, .. } => units.as_ref(),
+            Self::Systemd { units, .. } => Some(units),
         }
     }
 
     /// While this is held, no slice is stopped.
     pub fn enter(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        match self {
-            Self::Cgroupfs { .. } => None,
-            Self::Systemd(systemd) => Some(systemd.slices.read().unwrap_or_else(PoisonError::into_inner)),
-        }
+        self.units().map(|units| units.slices.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// While this is held, nothing gets into a slice.
     pub fn leave(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        match self {
-            Self::Cgroupfs { .. } => None,
-            Self::Systemd(systemd) => Some(systemd.slices.write().unwrap_or_else(PoisonError::into_inner)),
-        }
+        self.units().map(|units| units.slices.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Has the slice of a pod made, with its limits.
     pub fn start_pod(&self, place: &Place, limits: &LinuxResources) -> Result<()> {
-        let Some((systemd, path)) = self.systemd(place) else { return Ok(()) };
+        let Some((units, path)) = self.unit(place) else { return Ok(()) };
         let slice = Slice::parse(last(path)).map_err(|why| Error::node("the pod's slice", why))?;
-        let started = systemd.manager.start_slice(&slice, &systemd::properties(limits));
+        let started = units.manager.start_slice(&slice, &systemd::properties(limits));
         started.map_err(|error| Error::node("the pod's slice", error))
     }
 
@@ -194,34 +201,34 @@ impl Driver {
         description: &str,
         limits: &LinuxResources,
     ) -> Result<Option<Placeholder>> {
-        let Some((systemd, path)) = self.systemd(place) else { return Ok(None) };
+        let Some((units, path)) = self.unit(place) else { return Ok(None) };
         let slice = path.rsplit('/').nth(1).filter(|slice| !slice.is_empty()).unwrap_or("-.slice");
         let limits = systemd::properties(limits);
         let scope = Scope { name: last(path), slice, description, limits: &limits };
-        let started = systemd.manager.start_scope(scope, || node.monitor.placeholder().map_err(|e| e.to_string()));
+        let started = units.manager.start_scope(scope, || node.monitor.placeholder().map_err(|e| e.to_string()));
         started.map(Some).map_err(|error| Error::node("scope", error))
     }
 
     /// Tells systemd of new limits, so that they stay.
     pub fn limit(&self, place: &Place, limits: &LinuxResources) -> Result<()> {
-        let Some((systemd, path)) = self.systemd(place) else { return Ok(()) };
-        let set = systemd.manager.set(last(path), &systemd::properties(limits));
+        let Some((units, path)) = self.unit(place) else { return Ok(()) };
+        let set = units.manager.set(last(path), &systemd::properties(limits));
         set.map_err(|error| Error::node("limits", error))
     }
 
     /// Has the unit of a cgroup ended, in which nothing runs any more.
     pub fn stop(&self, place: &Place) -> Result<()> {
-        let Some((systemd, path)) = self.systemd(place) else { return Ok(()) };
-        systemd.manager.stop(last(path)).map_err(|error| Error::node("end a unit", error))
+        let Some((units, path)) = self.unit(place) else { return Ok(()) };
+        units.manager.stop(last(path)).map_err(|error| Error::node("end a unit", error))
     }
 
-    /// Ends the slices whose directories were there and are removed.
-    pub fn stop_removed(&self, removed: &Created) -> Result<()> {
-        let Self::Systemd(systemd) = self else { return Ok(()) };
+    /// Ends the slices that a pod was in and whose directories are removed.
+    pub fn stop_removed(&self, pod: &Place, removed: &Created) -> Result<()> {
+        let Some((units, _)) = self.unit(pod) else { return Ok(()) };
         // All of them now: systemd makes a slice's directory again when it ends one in it.
         let gone: Vec<_> = removed.directories().iter().rev().filter(|directory| !directory.exists()).collect();
         for slice in gone.into_iter().filter_map(|directory| name(directory)).filter(|name| is_slice(name)) {
-            systemd.manager.stop(slice).map_err(|error| Error::node("end a slice", error))?;
+            units.manager.stop(slice).map_err(|error| Error::node("end a slice", error))?;
         }
         Ok(())
     }
@@ -265,8 +272,7 @@ mod tests {
     use super::*;
 
     fn systemd() -> Driver {
-        let parent = Slice::parse(DEFAULT_SLICE).unwrap();
-        Driver::Systemd(Systemd { manager: Manager::default(), parent, slices: RwLock::default() })
+        Driver::Systemd { parent: Slice::parse(DEFAULT_SLICE).unwrap(), units: Units::default() }
     }
 
     fn cgroupfs(parent: Option<&str>) -> Result<Driver> {
@@ -301,10 +307,12 @@ mod tests {
 
     #[test]
     fn a_pod_of_before_the_driver_became_another_keeps_its_cgroup() {
-        let driver = cgroupfs(None).unwrap();
         let (directory, slice) = (Place::Cgroupfs("/a.slice".to_owned()), Place::Systemd("/a.slice".to_owned()));
-        assert!(!systemd().is_unit(&directory) && !systemd().is_unit(&directory.leaf("corten-x")));
-        assert!(!driver.is_unit(&slice) && !driver.is_unit(&slice.leaf("corten-x")));
+        let of = |units| Driver::Cgroupfs { parent: String::new(), slices: Slices::Refused, units };
+        for (driver, is_unit) in [(systemd(), true), (of(Some(Units::default())), true), (of(None), false)] {
+            assert!(!driver.is_unit(&directory) && !driver.is_unit(&directory.leaf("corten-x")));
+            assert_eq!([driver.is_unit(&slice), driver.is_unit(&slice.leaf("corten-x"))], [is_unit; 2]);
+        }
         assert_eq!(slice.leaf("corten-x").path(), "/a.slice/corten-x.scope");
     }
 

@@ -79,7 +79,8 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
         let handed_over = hand_over(node, pod, &created);
         let held = is_shared(pod).then_some(held);
         let leaving = node.driver.leave();
-        let undone = Cgroup::undo(&created).map_err(failed).and_then(|()| node.driver.stop_removed(&created));
+        let undone = Cgroup::undo(&created).map_err(failed);
+        let undone = undone.and_then(|()| node.driver.stop_removed(pod.place(node), &created));
         drop(leaving);
         undo::all([own.clone(), handed_over, undone])?;
         let _held = held.unwrap_or_else(|| lock(&heirs));

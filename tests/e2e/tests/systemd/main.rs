@@ -2,6 +2,7 @@
 //! which systemd is the first process and has started Corten by its unit.
 
 mod choice;
+mod failures;
 mod node;
 
 use std::fs;

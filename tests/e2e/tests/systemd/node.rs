@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use corten_cri::v1::*;
 use corten_e2e::{cri::Cri, cri::until, daemon::Paths, image, pods};
@@ -98,6 +98,13 @@ fn run(program: &str, arguments: &[&str]) -> String {
 
 pub fn systemctl(arguments: &[&str]) -> String {
     run("systemctl", arguments)
+}
+
+/// A process in a scope that somebody else has made.
+pub fn in_scope(scope: &str, slice: &str) -> Child {
+    let mut command = Command::new("systemd-run");
+    command.args(["--scope", "--quiet", "--unit", scope, "--slice", slice, "sleep", "1000"]);
+    command.spawn().unwrap()
 }
 
 /// A property of a unit's, or of systemd itself.
