@@ -57,7 +57,8 @@ e2e:
 	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" RUST_TEST_THREADS=$$(($$(nproc) + 1)) scripts/test-twice -p corten-e2e --locked
 
 guest: TARGETS = -p corten-host --lib -- cgroup::;-p corten-images --test quota;-p corten-e2e --test cgroup_v2 --test apparmor --test quota
-guest: test-v2
+guest: SYSTEMD_TARGETS = -p corten-e2e --test systemd
+guest: test-v2 test-systemd
 
 docs: ## Write docs/cri-coverage.md from its table, and the generated parts of docs/skew.md
 	UPDATE_DOCS=1 $(CARGO) test -p corten-e2e --locked --test coverage -- --exact the_document_is_the_tables
@@ -83,7 +84,7 @@ test-power-loss: deps-guest build ## Cut the power of a guest that pulls images,
 	@$(SUDO) env BIN=$(TARGET)/release scripts/power-loss --rounds $(or $(ROUNDS),20) --guests $(or $(GUESTS),1) \
 		--filesystem $(or $(FILESYSTEM),ext4)
 
-test-systemd: deps-guest ## Run the tests of systemd as its first process in a guest, with Corten installed as a package installs it (SYSTEMD_TARGETS: which others, as for test-v2)
+test-systemd: deps-guest ## Run end-to-end tests in a guest with systemd as its first process and as who makes cgroups, and Corten installed as a package installs it (SYSTEMD_TARGETS: which, as TARGETS for test-v2)
 	$(CARGO) build --workspace --bins --locked
 	@$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" BIN=$(TARGET)/debug TARGETS="$(SYSTEMD_TARGETS)" scripts/test-systemd
 

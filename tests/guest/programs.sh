@@ -1,7 +1,8 @@
-# Runs test programs as the guests of scripts/test-v2 and scripts/test-systemd do. To be sourced.
+# Runs test programs as the guests of scripts/test-v2 and scripts/test-systemd do. To be sourced, with the run's directory as $1.
 # shellcheck shell=bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RUST_BACKTRACE=0
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
+CARGO=$(<"$1/cargo")
+export CARGO RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
 most=3
 # As systemd gives it to a node's services; else it is 1024 and 4096.
 ulimit -n 1048576

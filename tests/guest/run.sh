@@ -7,6 +7,7 @@ source "$(dirname "$(readlink -f "$0")")/programs.sh"
 prepare() {
   mount -t tmpfs -o mode=755 run /run
   mkdir -p /run/lock /dev/pts /dev/shm /dev/mqueue
+  ln -s /proc/self/fd /dev/fd
   mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
   mount -t tmpfs -o mode=1777 shm /dev/shm
   mount -t mqueue mqueue /dev/mqueue

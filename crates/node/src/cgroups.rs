@@ -8,7 +8,7 @@
 
 mod place;
 
-use std::path::Path;
+use std::ffi::OsStr;
 use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use corten_host::cgroup::{Created, Mode};
@@ -223,12 +223,19 @@ impl Driver {
     }
 
     /// Ends the slices that a pod was in and whose directories are removed.
-    pub fn stop_removed(&self, pod: &Place, removed: &Created) -> Result<()> {
+    pub fn stop_removed(&self, node: &Node, pod: &Place, removed: &Created) -> Result<()> {
         let Some((units, _)) = self.unit(pod) else { return Ok(()) };
+        let mut gone = Vec::new();
         // All of them now: systemd makes a slice's directory again when it ends one in it.
-        let gone: Vec<_> = removed.directories().iter().rev().filter(|directory| !directory.exists()).collect();
-        for slice in gone.into_iter().filter_map(|directory| name(directory)).filter(|name| is_slice(name)) {
-            units.manager.stop(slice).map_err(|error| Error::node("end a slice", error))?;
+        for directory in removed.directories().iter().rev() {
+            let Some(Ok(slice)) = directory.file_name().and_then(OsStr::to_str).map(Slice::parse) else { continue };
+            // A hierarchy of version 1 without controllers, in which there is nothing of systemd's, may be there too.
+            if node.cgroup(&slice.path())?.v2_directory() == Some(directory) && !directory.exists() {
+                gone.push(slice);
+            }
+        }
+        for slice in gone {
+            units.manager.stop(slice.name()).map_err(|error| Error::node("end a slice", error))?;
         }
         Ok(())
     }
@@ -260,10 +267,6 @@ fn is_slice(path: &str) -> bool {
 /// The last component of a path.
 fn last(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
-}
-
-fn name(directory: &Path) -> Option<&str> {
-    directory.file_name()?.to_str()
 }
 
 #[cfg(test)]

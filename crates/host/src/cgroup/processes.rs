@@ -47,6 +47,11 @@ impl Cgroup {
         v1.try_for_each(|place| file::write(&place.dir, "tasks", "0"))
     }
 
+    /// Where it is in the v2 hierarchy, if there is one.
+    pub fn v2_directory(&self) -> Option<&Path> {
+        self.v2().map(|place| place.dir.as_path())
+    }
+
     /// The directory in the v2 hierarchy, for CLONE_INTO_CGROUP; `None` if there is no such hierarchy, or no such cgroup in it.
     pub fn open_v2(&self) -> Option<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

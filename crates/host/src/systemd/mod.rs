@@ -11,13 +11,14 @@ mod slice;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use dbus::Value;
 pub use error::Error;
 pub use placeholder::Placeholder;
+use properties::{INFINITY, TASKS};
 pub use properties::{Property, properties};
 pub use slice::Slice;
 
@@ -40,9 +41,16 @@ const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 const AWAY: Duration = Duration::from_secs(50);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether another thread has done with connecting.
+const LOCKED: Duration = Duration::from_millis(1);
+
 /// How long a job may take, and how often it is looked whether its end was missed.
 const JOB: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Sets of CPUs and memory nodes. Before systemd 254, what a unit was started with and what was set later are one set after a
+/// daemon-reload: so they are always set later, which replaces what was set before.
+const SETS: [&str; 2] = ["AllowedCPUs", "AllowedMemoryNodes"];
 
 /// How often a unit is started whose name another still has.
 const STARTS: u32 = 8;
@@ -93,18 +101,24 @@ impl Manager {
         placeholder: impl Fn() -> Result<Placeholder, String>,
     ) -> Result<Placeholder, Error> {
         let what = format!("start {}", scope.name);
+        let (sets, limits) = scope.limits.iter().cloned().partition::<Vec<_>, _>(|(name, _)| SETS.contains(name));
         let mut left = STARTS;
-        loop {
+        let held = loop {
             let held = placeholder().map_err(|why| Error::Placeholder { what: what.clone(), why })?;
-            match self.job(&what, || start(scope.name, &scope_properties(&scope, held.pid()))) {
+            match self.job(&what, || start(scope.name, &scope_properties(&scope, &limits, held.pid()))) {
                 Err(Error::Asking { source, .. }) if source.is(UNIT_EXISTS) && left > 0 => {
                     self.stop(scope.name)?;
                     thread::sleep(PAUSE);
                 }
-                outcome => return outcome.map(|()| held),
+                outcome => {
+                    outcome?;
+                    break held;
+                }
             }
             left -= 1;
-        }
+        };
+        self.set(scope.name, &sets)?;
+        Ok(held)
     }
 
     /// Starts a slice with these limits, or sets those of one that is there.
@@ -195,7 +209,7 @@ impl Manager {
     fn attempt<T>(&self, what: &str, ask: impl Fn(&Connection) -> Result<T, dbus::Error>) -> Result<T, Error> {
         let (deadline, mut pause) = (Instant::now() + AWAY, PAUSE);
         loop {
-            match self.connection().and_then(|connection| ask(&connection)) {
+            match self.connection(deadline).and_then(|connection| ask(&connection)) {
                 Err(error) if error.is_passing() && Instant::now() < deadline => {
                     thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(500));
@@ -205,8 +219,16 @@ impl Manager {
         }
     }
 
-    fn connection(&self) -> Result<Arc<Connection>, dbus::Error> {
-        let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Who waits for another that is connecting waits no longer than it would itself.
+    fn connection(&self, deadline: Instant) -> Result<Arc<Connection>, dbus::Error> {
+        let mut held = loop {
+            match self.connection.try_lock() {
+                Ok(held) => break held,
+                Err(TryLockError::Poisoned(held)) => break held.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCKED),
+                Err(TryLockError::WouldBlock) => return Err(dbus::Error::Closed),
+            }
+        };
         if let Some(connection) = held.as_ref().filter(|connection| connection.is_open()) {
             return Ok(connection.clone());
         }
@@ -276,7 +298,7 @@ fn start(unit: &str, properties: &[Property]) -> Call<'static> {
     call("StartTransientUnit", "ssa(sv)a(sa(sv))", body)
 }
 
-fn scope_properties(scope: &Scope<'_>, first: u32) -> Vec<Property> {
+fn scope_properties(scope: &Scope<'_>, limits: &[Property], first: u32) -> Vec<Property> {
     let mut properties = vec![
         ("Description", Value::Text(scope.description.to_owned())),
         ("Slice", Value::Text(scope.slice.to_owned())),
@@ -287,7 +309,11 @@ fn scope_properties(scope: &Scope<'_>, first: u32) -> Vec<Property> {
         ("PIDs", Value::Numbers(vec![first])),
     ];
     properties.extend(accounting());
-    properties.extend_from_slice(scope.limits);
+    properties.extend_from_slice(limits);
+    // Else systemd has one for every unit but slices, `DefaultTasksMax`.
+    if !limits.iter().any(|(name, _)| *name == TASKS) {
+        properties.push((TASKS, Value::U64(INFINITY)));
+    }
     properties
 }
 
@@ -303,14 +329,17 @@ mod tests {
     fn a_scope_is_all_ours_and_says_where_it_is() {
         let limits = [("MemoryMax", Value::U64(1))];
         let scope = Scope { name: "a.scope", slice: "b.slice", description: "c", limits: &limits };
-        let properties = scope_properties(&scope, 7);
+        let properties = scope_properties(&scope, &limits, 7);
         for property in [
             ("Slice", Value::Text("b.slice".to_owned())),
             ("Delegate", Value::Bool(true)),
             ("PIDs", Value::Numbers(vec![7])),
             ("MemoryMax", Value::U64(1)),
+            ("TasksMax", Value::U64(u64::MAX)),
         ] {
             assert!(properties.contains(&property), "{property:?}");
         }
+        let limited = scope_properties(&scope, &[("TasksMax", Value::U64(7))], 7);
+        assert_eq!(limited.iter().filter(|(name, _)| *name == "TasksMax").count(), 1);
     }
 }

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, PipeWriter};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::thread;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 
 use crate::spawn;
 
@@ -35,13 +36,30 @@ impl Placeholder {
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
+
+    /// Ends it and waits for that, which blocks. Dropping it only has it ended.
+    pub fn end(self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+        // Not reaped: its id is still its own when it is dropped.
+        let _ = waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    }
 }
 
 impl Drop for Placeholder {
     fn drop(&mut self) {
         // It may have ended, with the scope it is in: then it waits to be reaped, and its id is no other's.
         let _ = kill_process(self.pid, Signal::KILL);
-        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+        // In a cgroup with little CPU time its end takes a while.
+        let pid = self.pid;
+        let reap = move || {
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+        };
+        if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
+            return;
+        }
+        if thread::Builder::new().name("reap".to_owned()).spawn(reap).is_err() {
+            reap();
+        }
     }
 }
 
@@ -51,11 +69,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_ends_and_is_reaped_when_it_is_dropped() {
-        let held = Placeholder::start(Path::new("/bin/cat"), &["cat"]).unwrap();
-        let process = format!("/proc/{}", held.pid());
-        assert!(Path::new(&process).exists());
-        drop(held);
-        assert!(!Path::new(&process).exists());
+    fn it_is_reaped_when_it_is_ended_and_soon_when_it_is_dropped() {
+        let start = || Placeholder::start(Path::new("/bin/cat"), &["cat"]).unwrap();
+        let there = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
+        let (first, second) = (start(), start());
+        let (ended, dropped) = (first.pid(), second.pid());
+        assert!(there(ended) && there(dropped));
+        first.end();
+        assert!(!there(ended));
+        drop(second);
+        while there(dropped) {
+            thread::yield_now();
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! systemd writes the files of a cgroup again by what it knows of the unit (after `systemctl daemon-reload`, say): what it is
 //! not told it would reset. What has no property (limits on huge pages, devices, burst) it leaves alone.
 
+use std::ops::RangeInclusive;
+
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::dbus::Value;
@@ -12,7 +14,13 @@ use crate::cgroup::{cpu_weight, swap_alone};
 pub type Property = (&'static str, Value);
 
 /// No limit.
-const INFINITY: u64 = u64::MAX;
+pub(super) const INFINITY: u64 = u64::MAX;
+
+/// The most processes and threads.
+pub(super) const TASKS: &str = "TasksMax";
+
+/// The weights that systemd takes.
+const WEIGHTS: RangeInclusive<u64> = 1..=10_000;
 
 /// The period where none is named, in microseconds: the kernel's.
 const PERIOD: u64 = 100_000;
@@ -35,11 +43,12 @@ pub fn properties(resources: &LinuxResources) -> Vec<Property> {
     }
     if let Some(limit) = resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit).filter(|limit| *limit != 0)
     {
-        properties.push(("TasksMax", size(limit)));
+        properties.push((TASKS, size(limit)));
     }
     // Last, as with the files: they count.
     for (file, value) in resources.unified().iter().flatten() {
-        let unified = of_file(file, value.trim());
+        let period = resources.cpu().as_ref().and_then(LinuxCpu::period).filter(|period| *period != 0);
+        let unified = of_file(file, value.trim(), period);
         properties.retain(|(name, _)| !unified.iter().any(|(other, _)| other == name));
         properties.extend(unified);
     }
@@ -77,41 +86,59 @@ fn of_quota(quota: Option<u64>, period: Option<u64>) -> Vec<Property> {
     [("CPUQuotaPerSecUSec", Value::U64(per_second))].into_iter().chain(period).collect()
 }
 
-/// What a file of cgroup v2 holds, if there is a property for it.
-fn of_file(file: &str, value: &str) -> Vec<Property> {
-    let number = |name| value.parse().ok().map(|number| (name, Value::U64(number)));
-    let size = |name| match value {
-        "max" => Some((name, Value::U64(INFINITY))),
-        _ => number(name),
+/// What a file of cgroup v2 holds, if there is a property for it, and it takes the value. `period` is that of the CPU quota.
+fn of_file(file: &str, value: &str, period: Option<u64>) -> Vec<Property> {
+    let weight = |name, value: &str| {
+        let weight = value.parse().ok().filter(|weight| WEIGHTS.contains(weight));
+        weight.map(|weight| (name, Value::U64(weight)))
     };
+    let at_least = |least: u64, name| {
+        let size = if value == "max" { Some(INFINITY) } else { bytes(value) };
+        size.filter(|size| *size >= least).map(|size| (name, Value::U64(size)))
+    };
+    let size = |name| at_least(0, name);
     let one = match file {
-        "cpu.weight" => number("CPUWeight"),
-        "cpu.max" => return of_cpu_max(value),
+        "cpu.weight" => weight("CPUWeight", value),
+        "io.weight" => weight("IOWeight", value.strip_prefix("default").unwrap_or(value).trim()),
+        "cpu.max" => return of_cpu_max(value, period),
         "cpuset.cpus" => set(value).map(|set| ("AllowedCPUs", set)),
         "cpuset.mems" => set(value).map(|set| ("AllowedMemoryNodes", set)),
         "memory.min" => size("MemoryMin"),
         "memory.low" => size("MemoryLow"),
-        "memory.high" => size("MemoryHigh"),
-        "memory.max" => size("MemoryMax"),
+        "memory.high" => at_least(1, "MemoryHigh"),
+        "memory.max" => at_least(1, "MemoryMax"),
         "memory.swap.max" => size("MemorySwapMax"),
-        "pids.max" => size("TasksMax"),
+        "pids.max" => at_least(1, TASKS),
         _ => None,
     };
     one.into_iter().collect()
 }
 
-/// `quota period`, `quota`, or `max` for no quota.
-fn of_cpu_max(value: &str) -> Vec<Property> {
+/// A number of bytes as the kernel takes it: with a letter after it, it is one of KiB, MiB and so on.
+fn bytes(value: &str) -> Option<u64> {
+    const UNITS: &str = "kmgtpe";
+    let unit = value.chars().last().and_then(|last| UNITS.find(last.to_ascii_lowercase()));
+    match unit {
+        None => value.parse().ok(),
+        Some(unit) => {
+            let number: u64 = value.get(..value.len() - 1)?.parse().ok()?;
+            number.checked_mul(1_u64.checked_shl(u32::try_from(10 * (unit + 1)).ok()?)?)
+        }
+    }
+}
+
+/// `quota period`, `quota`, or `max` for no quota. One that names no period leaves `before`.
+fn of_cpu_max(value: &str, before: Option<u64>) -> Vec<Property> {
     let mut parts = value.split_whitespace();
     let quota = match parts.next() {
         Some("max") => None,
         Some(quota) => match quota.parse() {
-            Ok(quota) => Some(quota),
-            Err(_) => return Vec::new(),
+            Ok(quota @ 1..) => Some(quota),
+            Ok(0) | Err(_) => return Vec::new(),
         },
         None => return Vec::new(),
     };
-    of_quota(quota, parts.next().and_then(|period| period.parse().ok()))
+    of_quota(quota, parts.next().and_then(|period| period.parse().ok()).or(before))
 }
 
 fn size(bytes: i64) -> Value {
@@ -140,6 +167,8 @@ fn set(list: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::HashMap;
+
     use oci_spec::runtime::LinuxPids;
     use proptest::prelude::*;
 
@@ -209,12 +238,48 @@ mod tests {
         let mut pids = LinuxPids::default();
         pids.set_limit(7);
         let unified = [("pids.max", "max"), ("cpu.max", "max 50000"), ("memory.high", "5"), ("memory.oom.group", "1")];
-        let unified = unified.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let all = of(|resources| resources.set_pids(Some(pids)).set_unified(Some(unified)));
+        let all = of(|resources| resources.set_pids(Some(pids)).set_unified(Some(files(&unified))));
         let mut all = numbers(&all);
         all.sort_unstable();
         let period = ("CPUQuotaPeriodUSec", 50_000);
         assert_eq!(all, [("CPUQuotaPerSecUSec", INFINITY), period, ("MemoryHigh", 5), ("TasksMax", INFINITY)]);
+    }
+
+    fn files(files: &[(&str, &str)]) -> HashMap<String, String> {
+        files.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn files_hold_what_the_kernel_takes() {
+        for (file, value, property) in [
+            ("memory.max", "100M", Some(("MemoryMax", 100 << 20))),
+            ("memory.min", "1g", Some(("MemoryMin", 1 << 30))),
+            ("memory.swap.max", "0", Some(("MemorySwapMax", 0))),
+            ("memory.low", "17E", None),
+            ("memory.low", "M", None),
+            ("memory.high", "é", None),
+            ("io.weight", "default 200", Some(("IOWeight", 200))),
+            ("io.weight", "200", Some(("IOWeight", 200))),
+            ("io.weight", "8:0 200", None),
+            // systemd does not take these, and would refuse all with them.
+            ("memory.high", "0", None),
+            ("pids.max", "0", None),
+            ("cpu.weight", "0", None),
+            ("cpu.weight", "10001", None),
+            ("cpu.max", "0 1000", None),
+        ] {
+            let all = of(|resources| resources.set_unified(Some(files(&[(file, value)]))));
+            assert_eq!(numbers(&all), Vec::from_iter(property), "{file} {value}");
+        }
+    }
+
+    #[test]
+    fn a_quota_by_its_file_has_the_period_that_there_is() {
+        let mut cpu = LinuxCpu::default();
+        cpu.set_period(Some(50_000));
+        let unified = files(&[("cpu.max", "20000")]);
+        let all = of(|resources| resources.set_cpu(Some(cpu)).set_unified(Some(unified)));
+        assert_eq!(numbers(&all), [("CPUQuotaPerSecUSec", 400_000), ("CPUQuotaPeriodUSec", 50_000)]);
     }
 
     proptest! {

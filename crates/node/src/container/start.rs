@@ -58,7 +58,7 @@ async fn steps(node: &Arc<Node>, container: &Arc<Container>) -> Result<(i32, i64
     if let Some(Scope { placeholder, limits: Some(limits) }) = scope {
         let task_container = container.clone();
         let limited = node.blocking(move |node| {
-            drop(placeholder);
+            placeholder.end();
             limit(node, &task_container, &limits)
         });
         if let Err(error) = limited.await {

@@ -133,12 +133,14 @@ impl Update {
         }
         let place = self.container.place(node);
         let cgroup = node.cgroup(place.path())?;
-        let write = |limits| cgroup.update(limits).map_err(|error| self.refused(error));
-        write(&resources)?;
+        let refused = |error| self.refused(error);
         if node.driver.is_unit(&place) {
             // It writes all files of the unit again: rounds quotas, and resets what it was not told of.
             let whole = self.oci(node, after)?;
-            node.driver.limit(&place, &whole).and_then(|()| write(&whole))?;
+            cgroup.update_with(&resources, || node.driver.limit(&place, &whole)).map_err(refused)??;
+            cgroup.update(&whole).map_err(refused)?;
+        } else {
+            cgroup.update(&resources).map_err(refused)?;
         }
         move_score(&cgroup, old_score, new_score);
         Ok(())

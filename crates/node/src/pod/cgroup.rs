@@ -80,7 +80,7 @@ pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
         let held = is_shared(pod).then_some(held);
         let leaving = node.driver.leave();
         let undone = Cgroup::undo(&created).map_err(failed);
-        let undone = undone.and_then(|()| node.driver.stop_removed(pod.place(node), &created));
+        let undone = undone.and_then(|()| node.driver.stop_removed(node, pod.place(node), &created));
         drop(leaving);
         undo::all([own.clone(), handed_over, undone])?;
         let _held = held.unwrap_or_else(|| lock(&heirs));

@@ -121,13 +121,12 @@ fn set(node: &Node, pod: &Pod, resources: &PodResources, field: &str) -> Result<
     }
     let place = pod.place(node);
     let cgroup = node.cgroup(place.path())?;
-    let write = || cgroup.update(&limits).map_err(|error| refused(field, error));
-    write()?;
     if node.driver.is_unit(place) {
-        // It rounds quotas.
-        node.driver.limit(place, &limits).and_then(|()| write())?;
+        let told = cgroup.update_with(&limits, || node.driver.limit(place, &limits));
+        told.map_err(|error| refused(field, error))??;
+        // It rounds quotas: they are written again.
     }
-    Ok(())
+    cgroup.update(&limits).map_err(|error| refused(field, error))
 }
 
 #[cfg(test)]

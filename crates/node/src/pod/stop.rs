@@ -33,7 +33,12 @@ pub(super) async fn bring_down(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     pod.set(node, State::Stopping(ready))?;
     let containers = pod.timeline.step("stop/containers", container::stop::kill_all(node, pod)).await;
     let rest = undo::running_parts(node, pod, monitor).await;
-    match containers.and(rest) {
+    // What a container still has in it would be forgotten with it.
+    let cgroup = match containers.is_ok() {
+        true => undo::cgroup(node, pod).await,
+        false => Ok(()),
+    };
+    match all([containers, rest, cgroup]) {
         Ok(()) => {
             pod.set(node, State::Stopped)?;
             node.events.pod(pod, ContainerEventType::ContainerStoppedEvent);

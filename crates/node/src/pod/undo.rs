@@ -13,18 +13,17 @@ use crate::{id, record};
 
 /// Undoes everything, the pod's records included.
 pub async fn everything(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
-    running_parts(node, pod, None).await?;
+    all([running_parts(node, pod, None).await, cgroup(node, pod).await])?;
     pod.timeline.step("undo/files", async { record::remove_directory(&node.pod_directory(&pod.id)) }).await
 }
 
-/// Undoes what a pod has while it runs: monitor, network, network namespace, cgroups.
+/// Undoes what a pod has while it runs, all but its cgroups: monitor, network, network namespace.
 pub async fn running_parts(node: &Arc<Node>, pod: &Arc<Pod>, monitor: Option<Arc<Monitor>>) -> Result<()> {
     let timeline = &pod.timeline;
     let outcomes = [
         timeline.step("undo/monitor", leave(node, pod, monitor)).await,
         timeline.step("undo/network", network(node, pod)).await,
         timeline.step("undo/netns", netns(node, pod)).await,
-        timeline.step("undo/cgroup", cgroup(node, pod)).await,
     ];
     all(outcomes)
 }
@@ -80,9 +79,11 @@ async fn netns(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
     .await
 }
 
-async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
-    let pod = pod.clone();
-    node.blocking(move |node| super::cgroup::remove(node, &pod)).await
+/// Removes the pod's cgroups; nothing of its containers is to be in them any more.
+pub async fn cgroup(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<()> {
+    let task_pod = pod.clone();
+    let removed = node.blocking(move |node| super::cgroup::remove(node, &task_pod));
+    pod.timeline.step("undo/cgroup", removed).await
 }
 
 #[cfg(test)]

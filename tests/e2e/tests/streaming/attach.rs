@@ -44,12 +44,15 @@ async fn go(lab: &Lab, container: &str) {
     lab.cri.let_go(container).await;
 }
 
-/// Attaches, and waits until something comes.
+/// Attaches, and waits until something comes, whole lines of it: what is read of a terminal may end anywhere.
 async fn attached(lab: &Lab, container: &str, wanted: Wanted, transport: Transport) -> RemoteCommand {
     let mut session = lab.cri.attach_session(container, wanted, transport).await;
     for (stream, text) in [(&mut session.stdout, "tick"), (&mut session.stderr, "tock")] {
         if let Some(stream) = stream {
-            read_until(stream, text).await;
+            let mut come = read_until(stream, text).await;
+            while !come.ends_with('\n') {
+                come = read_until(stream, "\n").await;
+            }
         }
     }
     session

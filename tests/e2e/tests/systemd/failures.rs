@@ -29,7 +29,7 @@ fn a_unit_with_the_name_of_a_new_one_is_ended() {
         until("the other one", async || (node::show(&scope, "ActiveState") == "active").then_some(())).await;
         node.cri.start(&id).await.unwrap();
         assert!(!other.wait().unwrap().success(), "it was ended");
-        assert_eq!(node::show(&scope, "Description"), "container one of pod default/leftover");
+        assert_eq!(node::show(&scope, "Description"), "container one of pod e2e/leftover");
         assert_eq!(node.cri.shell(&id, "echo here").await, "here\n");
         node.end(&pod).await;
     });
@@ -41,7 +41,7 @@ fn a_start_that_fails_leaves_no_unit() {
         // There is no CNI configuration.
         let mut config = node.pod("unconnected");
         config = pods::with_namespaces(config, |namespaces| namespaces.network = NamespaceMode::Pod as i32);
-        assert_refused(node.cri.run_pod(&config, "").await, Code::Unavailable, &["network"]);
+        assert_refused(node.cri.run_pod(&config, "").await, Code::Unknown, &["network"]);
         node.assert_nothing_left().await;
         let config = node.pod("unstarted");
         let pod = node.cri.run_pod(&config, "").await.unwrap();
@@ -69,12 +69,7 @@ fn a_daemon_killed_between_scope_and_launch_leaves_neither_unit_nor_process() {
         kill_process(Pid::from_raw(daemon.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
         assert!(start.await.unwrap().is_err());
         monitor.iter().for_each(|pid| kill_process(*pid, Signal::CONT).unwrap());
-        until("another daemon", async || {
-            let active = node::show("corten.service", "ActiveState") == "active";
-            (active && node::show("corten.service", "MainPID") != daemon).then_some(())
-        })
-        .await;
-        let node = Node::connect().await;
+        let node = Node::connect_to_another(&daemon).await;
         // Whether it was launched is the monitor's and the kernel's to say; the daemon's is to know it.
         let state = node.cri.status(&id).await.unwrap().state();
         match state {

@@ -30,6 +30,10 @@ fn test(name: &str, body: impl AsyncFnOnce(&Node)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let node = Node::connect().await;
+        // What a test that has failed left is not the next one's.
+        for pod in node.cri.list_pods(None).await.unwrap() {
+            node.end(&pod).await;
+        }
         body(&node).await;
         node.assert_nothing_left().await;
     });
@@ -298,12 +302,7 @@ fn a_daemon_that_hangs_is_started_again() {
         assert_eq!(node::show("corten.service", "MainPID"), daemon);
         let stopped = rustix::process::Pid::from_raw(daemon.parse().unwrap()).unwrap();
         rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
-        until("another one", async || {
-            let active = node::show("corten.service", "ActiveState") == "active";
-            (active && node::show("corten.service", "MainPID") != daemon).then_some(())
-        })
-        .await;
-        let node = Node::connect().await;
+        let node = Node::connect_to_another(&daemon).await;
         assert_eq!(node.cri.shell(&id, "echo still here").await, "still here\n");
         node.end(&pod).await;
     });

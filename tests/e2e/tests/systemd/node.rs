@@ -31,6 +31,18 @@ impl Node {
         Self { cri, image: IMAGE.to_owned() }
     }
 
+    /// Waits until there is another daemon than the one with this process id.
+    pub async fn connect_to_another(daemon: &str) -> Self {
+        until("another daemon", async || {
+            // One answer: between two the first one may end.
+            let told = systemctl(&["show", "--property=ActiveState,MainPID", "corten.service"]);
+            let has = |line: &str| told.lines().any(|told| told == line);
+            (has("ActiveState=active") && !has(&format!("MainPID={daemon}"))).then_some(())
+        })
+        .await;
+        Self::connect().await
+    }
+
     /// A pod on the node's network, in a slice as the kubelet names them.
     pub fn pod(&self, name: &str) -> PodSandboxConfig {
         let mut pod = pods::pod(&Paths::new(Path::new(DIRECTORY)), name);

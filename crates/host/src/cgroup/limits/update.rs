@@ -22,9 +22,25 @@ impl Cgroup {
     /// # Errors
     /// As [`Cgroup::apply`].
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
+        self.update_with(resources, || Ok::<(), Error>(()))?
+    }
+
+    /// As [`Cgroup::update`], with something `else_done` afterwards: if that fails too, everything is put back. Returns its outcome.
+    ///
+    /// # Errors
+    /// As [`Cgroup::apply`].
+    pub fn update_with<E>(
+        &self,
+        resources: &LinuxResources,
+        else_done: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Result<(), E>, Error> {
         self.not_root("limit")?;
         let before = self.before(resources)?;
-        self.apply(resources).inspect_err(|_| put_back(before))
+        let outcome = self.apply(resources).map(|()| else_done());
+        if !matches!(outcome, Ok(Ok(()))) {
+            put_back(before);
+        }
+        outcome
     }
 
     /// What the files that [`Cgroup::apply`] may write have now. Files that are missing are passed over.
