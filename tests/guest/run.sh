@@ -11,7 +11,7 @@ prepare() {
   mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
   mount -t tmpfs -o mode=1777 shm /dev/shm
   mount -t mqueue mqueue /dev/mqueue
-  mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup /sys/fs/cgroup
+  mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
   mount -t securityfs securityfs /sys/kernel/security
   mount -t bpf bpf /sys/fs/bpf
   mount -t tracefs tracefs /sys/kernel/tracing

@@ -13,7 +13,9 @@ pub enum On {
     Every,
     /// Where cgroup v1 and v2 are both mounted.
     Hybrid,
-    /// Where cgroup v2 is all that is mounted, and runc is older than the release that mended a fault.
+    /// Where cgroup v2 is all that is mounted.
+    Unified,
+    /// The same, and runc is older than the release that mended a fault.
     UnifiedBefore([u32; 3]),
     /// Where overlayfs takes layers one by one: since Linux 6.7.
     LayerByLayer,
@@ -57,6 +59,7 @@ pub const ALLOWED: &[Allowed] = &[
     row(On::Hybrid, "*", "mount /sys/fs/cgroup/systemd: source", "cgroup", "systemd", "a copy of the node's mount has the node's source"),
     row(On::Hybrid, "*", "mount /sys/fs/cgroup/unified: *", "*", "(absent)", "runc leaves the hierarchy of v2 out"),
     row(On::Hybrid, "*", "file /sys/fs/cgroup/unified", "directory *", "(absent)", "runc leaves the hierarchy of v2 out"),
+    row(On::Unified, "*", "mount /sys/fs/cgroup: source", "cgroup2", "cgroup", "a copy of the node's mount has the node's source"),
     row(On::UnifiedBefore([1, 3, 2]), "plain/resources", "cgroup unified/cpu.weight", "59", "20", "runc before 1.3.2 had a formula of its own for shares: 1024 were a weight of 39"),
     row(On::UnifiedBefore([1, 3, 2]), "plain/resources", "cgroup unified/cpu.weight.nice", "2", "7", "the same"),
     row(On::UnifiedBefore([1, 2, 0]), "plain/resources*", "cgroup unified/hugetlb.*.rsvd.max", "*", "max", "runc before 1.2 limited the use of huge pages only, and not their reservation"),
@@ -105,7 +108,8 @@ impl On {
         match self {
             On::Every => true,
             On::Hybrid => Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists(),
-            On::UnifiedBefore(mended) => Path::new("/sys/fs/cgroup/cgroup.controllers").exists() && runc() < mended,
+            On::Unified => Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            On::UnifiedBefore(mended) => On::Unified.here() && runc() < mended,
             On::LayerByLayer => kernel() >= [6, 7, 0],
             On::LayersAtOnce => !On::LayerByLayer.here(),
         }

@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
+use nix::sys::signal::Signal;
+
 use super::facts::{Facts, link, proc, text};
 
 /// Files that are compared as they are.
@@ -87,9 +89,17 @@ fn status(pid: i32) -> Vec<(String, String)> {
     let pairs = lines.lines().filter_map(|line| line.split_once(':'));
     let kept = pairs.filter(|(key, _)| !UNCOUNTED.contains(key) && !key.starts_with("Vm") && !key.starts_with("Rss"));
     kept.map(|(key, value)| {
-        // Signals that wait, of how many may: those waiting are of all processes of the user.
-        let value = if key == "SigQ" { value.split_once('/').unwrap().1 } else { value.trim() };
-        (key.to_owned(), value.to_owned())
+        let value = match key {
+            // Signals that wait, of how many may: those waiting are of all processes of the user.
+            "SigQ" => value.split_once('/').unwrap().1.to_owned(),
+            // runc's Go interrupts its own threads by SIGURG, and now and then one still waits when the program is executed.
+            "SigPnd" => {
+                let waiting = u64::from_str_radix(value.trim(), 16).unwrap();
+                format!("{:016x}", waiting & !(1 << (Signal::SIGURG as i32 - 1)))
+            }
+            _ => value.trim().to_owned(),
+        };
+        (key.to_owned(), value)
     })
     .collect()
 }

@@ -46,7 +46,7 @@ fn a_start_that_fails_leaves_no_unit() {
         let config = node.pod("unstarted");
         let pod = node.cri.run_pod(&config, "").await.unwrap();
         let id = node.cri.create(&pod, &config, &pods::container("one", &node.image, &["/nothing"])).await.unwrap();
-        assert_refused(node.cri.start(&id).await, Code::InvalidArgument, &["/nothing"]);
+        assert_refused(node.cri.start(&id).await, Code::Unknown, &["/nothing"]);
         until("the scope is gone", async || node::units(&format!("corten-{id}.scope")).is_empty().then_some(())).await;
         node.end(&pod).await;
     });
