@@ -12,7 +12,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxPids, Mount, Process, Spec};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use self::command::{Command, Streams};
@@ -87,6 +87,7 @@ fn create_and_start(
     let hidden = Hidden::take(&mut spec)?;
     if container.runtime.systemd {
         name_unit(&mut spec);
+        leave_tasks_unlimited(&mut spec);
     }
     write_json(&bundle.join("config.json"), &spec)?;
     let console = if stdio.is_none() { Some(Console::listen(bundle)?) } else { None };
@@ -211,6 +212,19 @@ fn name_unit(spec: &mut Spec) {
     let unit = scope.strip_suffix(".scope").and_then(|scope| scope.rsplit_once('-'));
     if let Some((prefix, name)) = unit {
         linux.set_cgroups_path(Some(format!("{slice}:{prefix}:{name}").into()));
+    }
+}
+
+/// Says that there is no limit on processes, if none is asked for: what is not said is systemd's `DefaultTasksMax`.
+fn leave_tasks_unlimited(spec: &mut Spec) {
+    let Some(linux) = spec.linux_mut() else { return };
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    let by_name = resources.unified().as_ref().is_some_and(|files| files.contains_key("pids.max"));
+    if resources.pids().is_none() && !by_name {
+        let mut pids = LinuxPids::default();
+        pids.set_limit(-1);
+        resources.set_pids(Some(pids));
+        linux.set_resources(Some(resources));
     }
 }
 

@@ -30,6 +30,7 @@ fn a_unit_with_the_name_of_a_new_one_is_ended() {
         node.cri.start(&id).await.unwrap();
         assert!(!other.wait().unwrap().success(), "it was ended");
         assert_eq!(node::show(&scope, "Description"), "container one of pod e2e/leftover");
+        assert_eq!(node::show(&scope, "TasksMax"), "infinity", "nobody asked for a limit");
         assert_eq!(node.cri.shell(&id, "echo here").await, "here\n");
         node.end(&pod).await;
     });
