@@ -56,7 +56,7 @@ e2e:
 	@# These wait more than they work.
 	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" RUST_TEST_THREADS=$$(($$(nproc) + 1)) scripts/test-twice -p corten-e2e --locked
 
-guest: TARGETS = -p corten-host --lib -- cgroup::;-p corten-images --test quota;-p corten-e2e --test cgroup_v2 --test apparmor --test quota
+guest: TARGETS = -p corten-host --lib -- cgroup::;-p corten-images --test quota;-p corten-e2e --test cgroup_v2 --test apparmor --test quota --test resources
 guest: SYSTEMD_TARGETS = -p corten-e2e --test systemd
 guest: test-v2 test-systemd
 
@@ -73,11 +73,11 @@ bench-pull: deps-test build ## Measure pulling a large image (in turns with cont
 	@$(SUDO) env BIN=$(TARGET)/release scripts/bench-pull $(SOCKETS)
 
 deps-guest: deps-test
-	@$(SUDO) scripts/install-packages qemu-system-x86 qemu-system-common busybox-static e2fsprogs xfsprogs binutils cpio kmod apparmor systemd dbus
+	@$(SUDO) scripts/install-packages qemu-system-x86 qemu-system-common busybox-static e2fsprogs xfsprogs binutils cpio kmod xz-utils apparmor systemd dbus
 
-test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as arguments of cargo test, separated by semicolons)
+test-v2: deps-guest ## Run the tests that a kernel can fail in a guest on cgroup v2 with AppArmor (TARGETS: which, as arguments of cargo test, separated by semicolons; KERNEL: the package of another kernel)
 	$(CARGO) build --workspace --locked
-	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) TARGETS="$(TARGETS)" scripts/test-v2
+	$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) TARGETS="$(TARGETS)" KERNEL="$(KERNEL)" scripts/test-v2
 
 test-power-loss: deps-guest build ## Cut the power of a guest that pulls images, and compare what is left (ROUNDS: how often; GUESTS; FILESYSTEM: ext4 or xfs)
 	@$(CARGO) build --release --locked --quiet -p corten-e2e
@@ -86,7 +86,7 @@ test-power-loss: deps-guest build ## Cut the power of a guest that pulls images,
 
 test-systemd: deps-guest ## Run end-to-end tests in a guest with systemd as its first process and as who makes cgroups, and Corten installed as a package installs it (SYSTEMD_TARGETS: which, as TARGETS for test-v2)
 	$(CARGO) build --workspace --bins --locked
-	@$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" BIN=$(TARGET)/debug TARGETS="$(SYSTEMD_TARGETS)" scripts/test-systemd
+	@$(SUDO) env PATH="$$PATH" CARGO="$(CARGO)" TARGET=$(TARGET) BIN=$(TARGET)/debug TARGETS="$(SYSTEMD_TARGETS)" KERNEL="$(KERNEL)" scripts/test-systemd
 
 fuzz: ## Fuzz what reads the wire and images, a minute each (SECONDS_EACH: how long; needs cargo-fuzz and root)
 	for target in spdy websocket layer manifest reference; do \
