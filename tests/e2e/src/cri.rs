@@ -120,6 +120,15 @@ impl Cri {
         Ok(())
     }
 
+    /// Stops and removes a pod.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub async fn end_pod(&self, id: &str) {
+        self.stop_pod(id).await.unwrap_or_else(|e| panic!("StopPodSandbox: {e}"));
+        self.remove_pod(id).await.unwrap_or_else(|e| panic!("RemovePodSandbox: {e}"));
+    }
+
     /// PodSandboxStatus.
     ///
     /// # Errors
@@ -194,6 +203,16 @@ impl Cri {
     pub async fn remove(&self, id: &str) -> Result<(), Status> {
         self.runtime().remove_container(RemoveContainerRequest { container_id: id.to_owned() }).await?;
         Ok(())
+    }
+
+    /// UpdateContainerResources.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub async fn update(&self, id: &str, linux: LinuxContainerResources) -> Result<(), Status> {
+        let request =
+            UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(linux), ..Default::default() };
+        self.runtime().update_container_resources(request).await.map(drop)
     }
 
     /// ContainerStatus.

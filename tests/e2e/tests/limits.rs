@@ -13,7 +13,7 @@ use corten_e2e::{
     lab::{self, Lab},
     pods::{self, with_resources},
 };
-use tonic::{Code, Status};
+use tonic::Code;
 
 for_each_launcher!(
     huge_pages_are_limited_and_limited_otherwise,
@@ -45,12 +45,6 @@ fn limit(lab: &Lab, id: &str, size: &str) -> Option<u64> {
         assert!(reserved.is_none_or(|reserved| reserved == limit), "{size}: {limit}, but {reserved:?} reserved");
     }
     Some(limit)
-}
-
-async fn update(lab: &Lab, id: &str, linux: LinuxContainerResources) -> Result<(), Status> {
-    let request =
-        UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(linux), ..Default::default() };
-    lab.cri.runtime().update_container_resources(request).await.map(drop)
 }
 
 fn of_pages<const N: usize>(limits: [(&str, u64); N]) -> LinuxContainerResources {
@@ -88,9 +82,9 @@ async fn limits_come_and_go(lab: &Lab) {
     let id = lab.start(&pod, &config, &container).await;
     let now = |size| limit(lab, &id, size);
     assert_eq!((now(small), now(large)), (Some(4 * MIB), Some(0)));
-    update(lab, &id, of_pages([(small, 8 * MIB)])).await.unwrap();
+    lab.cri.update(&id, of_pages([(small, 8 * MIB)])).await.unwrap();
     assert_eq!((now(small), now(large)), (Some(8 * MIB), Some(0)));
-    update(lab, &id, of_pages([(small, 0), (large, 1024 * MIB)])).await.unwrap();
+    lab.cri.update(&id, of_pages([(small, 0), (large, 1024 * MIB)])).await.unwrap();
     assert_eq!((now(small), now(large)), (Some(0), Some(1024 * MIB)));
     // What the kubelet sends for a container that asks for none.
     let none = with_resources(pods::sleeper("none", &image), |r| *r = of_pages([(small, 0), (large, 0)]));
@@ -134,10 +128,10 @@ fn files_of_cgroups_are_set_by_name(setup: Setup) {
         let container = with_resources(pods::sleeper("c", &image), |r| *r = of_files([(file, first)]));
         let id = lab.start(&pod, &config, &container).await;
         assert_eq!(read(lab, &id, file).as_deref(), Some(first));
-        update(lab, &id, of_files([(file, second)])).await.unwrap();
+        lab.cri.update(&id, of_files([(file, second)])).await.unwrap();
         assert_eq!(read(lab, &id, file).as_deref(), Some(second));
         for (file, value) in [("memory.nothing", "1"), (file, "much")] {
-            let refused = update(lab, &id, of_files([(file, value)])).await;
+            let refused = lab.cri.update(&id, of_files([(file, value)])).await;
             assert_refused(refused, Code::InvalidArgument, &["linux.unified", value]);
         }
         assert_eq!(read(lab, &id, file).as_deref(), Some(second));

@@ -28,9 +28,7 @@ for_each_launcher!(
 async fn update(lab: &Lab, id: &str, change: impl FnOnce(&mut LinuxContainerResources)) -> Result<(), Status> {
     let mut linux = LinuxContainerResources::default();
     change(&mut linux);
-    let request =
-        UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(linux), ..Default::default() };
-    lab.cri.runtime().update_container_resources(request).await.map(drop)
+    lab.cri.update(id, linux).await
 }
 
 async fn reported(lab: &Lab, id: &str) -> LinuxContainerResources {

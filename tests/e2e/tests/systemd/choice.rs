@@ -47,11 +47,6 @@ fn with(given: &str, driver: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-async fn end(lab: &Lab, pod: &str) {
-    lab.cri.stop_pod(pod).await.unwrap();
-    lab.cri.remove_pod(pod).await.unwrap();
-}
-
 /// The unit of a container.
 fn unit(lab: &Lab, id: &str) -> String {
     lab.cgroup_of(id).rsplit('/').next().unwrap().to_owned()
@@ -78,7 +73,7 @@ fn auto_is_what_the_pods_that_are_there_were_made_with() {
         let other = lab.run_pod(&second).await;
         lab.start(&other, &second, &pods::sleeper("one", &image)).await;
         for pod in [&pod, &other] {
-            end(lab, pod).await;
+            lab.cri.end_pod(pod).await;
         }
 
         restart_with(lab, &with(given, "auto")).await;
@@ -87,7 +82,7 @@ fn auto_is_what_the_pods_that_are_there_were_made_with() {
         let pod = lab.run_pod(&third).await;
         let id = lab.start(&pod, &third, &pods::sleeper("one", &image)).await;
         assert_eq!(node::show(&unit(lab, &id), "ActiveState"), "active");
-        end(lab, &pod).await;
+        lab.cri.end_pod(&pod).await;
     });
 }
 
@@ -104,14 +99,12 @@ fn what_systemd_made_is_systemds_whatever_the_driver_is_later() {
         restart_with(lab, &with(given, "cgroupfs")).await;
         assert_eq!(driver(lab).await, CgroupDriver::Cgroupfs);
         let linux = LinuxContainerResources { memory_limit_in_bytes: 96 << 20, ..Default::default() };
-        let request =
-            UpdateContainerResourcesRequest { container_id: before, linux: Some(linux), ..Default::default() };
-        lab.cri.runtime().update_container_resources(request).await.unwrap();
+        lab.cri.update(&before, linux).await.unwrap();
         assert_eq!(node::show(&scope, "MemoryMax"), "100663296");
         let after = lab.start(&pod, &config, &pods::sleeper("after", &image)).await;
         let later = unit(lab, &after);
         assert_eq!([node::show(&later, "ActiveState"), node::show(&later, "Slice")], ["active", &slice]);
-        end(lab, &pod).await;
+        lab.cri.end_pod(&pod).await;
         for unit in [scope, later, slice] {
             assert_eq!(node::units(&unit), "", "{unit}");
         }

@@ -18,12 +18,18 @@ fn processes(unit: &str) -> Vec<Pid> {
     text.lines().map(|line| Pid::from_raw(line.parse().unwrap()).unwrap()).collect()
 }
 
+/// A pod with a container that is not started yet.
+async fn created(node: &Node, name: &str, container: &ContainerConfig) -> (String, String) {
+    let config = node.pod(name);
+    let pod = node.cri.run_pod(&config, "").await.unwrap();
+    let id = node.cri.create(&pod, &config, container).await.unwrap();
+    (pod, id)
+}
+
 #[test]
 fn a_unit_with_the_name_of_a_new_one_is_ended() {
     test("a_unit_with_the_name_of_a_new_one_is_ended", async |node| {
-        let config = node.pod("leftover");
-        let pod = node.cri.run_pod(&config, "").await.unwrap();
-        let id = node.cri.create(&pod, &config, &pods::sleeper("one", &node.image)).await.unwrap();
+        let (pod, id) = created(node, "leftover", &pods::sleeper("one", &node.image)).await;
         let scope = format!("corten-{id}.scope");
         let mut other = node::in_scope(&scope, &node::slice("leftover"));
         until("the other one", async || (node::show(&scope, "ActiveState") == "active").then_some(())).await;
@@ -32,7 +38,7 @@ fn a_unit_with_the_name_of_a_new_one_is_ended() {
         assert_eq!(node::show(&scope, "Description"), "container one of pod e2e/leftover");
         assert_eq!(node::show(&scope, "TasksMax"), "infinity", "nobody asked for a limit");
         assert_eq!(node.cri.shell(&id, "echo here").await, "here\n");
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
     });
 }
 
@@ -44,12 +50,10 @@ fn a_start_that_fails_leaves_no_unit() {
         config = pods::with_namespaces(config, |namespaces| namespaces.network = NamespaceMode::Pod as i32);
         assert_refused(node.cri.run_pod(&config, "").await, Code::Unknown, &["network"]);
         node.assert_nothing_left().await;
-        let config = node.pod("unstarted");
-        let pod = node.cri.run_pod(&config, "").await.unwrap();
-        let id = node.cri.create(&pod, &config, &pods::container("one", &node.image, &["/nothing"])).await.unwrap();
+        let (pod, id) = created(node, "unstarted", &pods::container("one", &node.image, &["/nothing"])).await;
         assert_refused(node.cri.start(&id).await, Code::Unknown, &["/nothing"]);
         until("the scope is gone", async || node::units(&format!("corten-{id}.scope")).is_empty().then_some(())).await;
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
     });
 }
 
@@ -57,9 +61,7 @@ fn a_start_that_fails_leaves_no_unit() {
 #[test]
 fn a_daemon_killed_between_scope_and_launch_leaves_neither_unit_nor_process() {
     test("a_daemon_killed_between_scope_and_launch_leaves_neither_unit_nor_process", async |node| {
-        let config = node.pod("killed");
-        let pod = node.cri.run_pod(&config, "").await.unwrap();
-        let id = node.cri.create(&pod, &config, &pods::sleeper("one", &node.image)).await.unwrap();
+        let (pod, id) = created(node, "killed", &pods::sleeper("one", &node.image)).await;
         let scope = format!("corten-{id}.scope");
         let monitor = processes(&format!("corten-monitor-{pod}.scope"));
         monitor.iter().for_each(|pid| kill_process(*pid, Signal::STOP).unwrap());
@@ -80,6 +82,6 @@ fn a_daemon_killed_between_scope_and_launch_leaves_neither_unit_nor_process() {
             }
             ContainerState::ContainerCreated | ContainerState::ContainerUnknown => panic!("{state:?}"),
         }
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
     });
 }

@@ -32,7 +32,7 @@ fn test(name: &str, body: impl AsyncFnOnce(&Node)) {
         let node = Node::connect().await;
         // What a test that has failed left is not the next one's.
         for pod in node.cri.list_pods(None).await.unwrap() {
-            node.end(&pod).await;
+            node.cri.end_pod(&pod).await;
         }
         body(&node).await;
         node.assert_nothing_left().await;
@@ -132,7 +132,7 @@ fn limits_are_systemds_too_and_outlive_it() {
         assert_eq!(node::show("", "NInstalledJobs"), before, "an exec is none of systemd's business");
         let linux =
             LinuxContainerResources { memory_limit_in_bytes: 96 * MIB, cpu_quota: 30_000, ..Default::default() };
-        node.update(&id, linux).await;
+        node.cri.update(&id, linux).await.unwrap();
         let changed =
             [("memory.max", "100663296"), ("cpu.max", "30000 100000"), ("cpu.weight", "59"), ("pids.max", "50")];
         assert_files(&directory, &changed);
@@ -147,7 +147,7 @@ fn limits_are_systemds_too_and_outlive_it() {
         node.cri.stop(&id, 5).await.unwrap();
         node.cri.remove(&id).await.unwrap();
         until("the scope is gone", async || node::units(&scope).is_empty().then_some(())).await;
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
         assert_eq!(node::show(&slice, "ActiveState"), "active", "the kubelet's own is the kubelet's to end");
         node::systemctl(&["stop", "kubepods.slice"]);
     });
@@ -165,7 +165,7 @@ fn a_pod_that_names_no_parent_has_a_slice_of_its_own() {
         assert_eq!(node::show(&slice, "MemoryMax"), "134217728");
         node::systemctl(&["daemon-reload"]);
         assert_files(&node::directory(&slice), &[("memory.max", "134217728")]);
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
         until("its parent is gone", async || node::units("corten.slice").is_empty().then_some(())).await;
     });
 }
@@ -189,7 +189,7 @@ fn a_container_out_of_memory_is_said_to_be() {
                 .await;
             node.cri.remove(&id).await.unwrap();
         }
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
     });
 }
 
@@ -223,7 +223,7 @@ fn an_external_runtime_has_systemd_make_its_scopes() {
         );
         assert_files(&node::directory(&scope), &[("memory.max", "67108864"), ("cpu.max", "50000 100000")]);
         assert_eq!(node.cri.shell(&id, "echo hello").await.trim(), "hello");
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
     });
 }
 
@@ -246,7 +246,7 @@ fn many_come_and_go_while_systemd_is_busy() {
             node.cri.remove(&id).await.unwrap();
             let id = node.start(&pod, &config, &pods::sleeper("one", &node.image)).await;
             assert_eq!(node::show(&format!("corten-{id}.scope"), "ActiveState"), "active");
-            node.end(&pod).await;
+            node.cri.end_pod(&pod).await;
         });
         futures::future::join_all(lives).await;
         disturb.join().unwrap();
@@ -304,7 +304,7 @@ fn a_daemon_that_hangs_is_started_again() {
         rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
         let node = Node::connect_to_another(&daemon).await;
         assert_eq!(node.cri.shell(&id, "echo still here").await, "still here\n");
-        node.end(&pod).await;
+        node.cri.end_pod(&pod).await;
     });
 }
 
@@ -317,7 +317,7 @@ fn a_bus_that_is_started_again_is_used_again() {
         let id = node.start(&before, &first, &pods::sleeper("one", &node.image)).await;
         assert_eq!(node::show(&format!("corten-{id}.scope"), "ActiveState"), "active");
         let after = node.cri.run_pod(&second, "").await.unwrap();
-        node.end(&before).await;
-        node.end(&after).await;
+        node.cri.end_pod(&before).await;
+        node.cri.end_pod(&after).await;
     });
 }

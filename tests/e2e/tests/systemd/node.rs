@@ -61,24 +61,12 @@ impl Node {
         id
     }
 
-    pub async fn update(&self, id: &str, linux: LinuxContainerResources) {
-        let request =
-            UpdateContainerResourcesRequest { container_id: id.to_owned(), linux: Some(linux), ..Default::default() };
-        self.cri.runtime().update_container_resources(request).await.unwrap();
-    }
-
     /// The process id of a container's init.
     pub async fn pid(&self, id: &str) -> String {
         let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
         let info = self.cri.runtime().container_status(request).await.unwrap().into_inner().info;
         let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
         info["pid"].to_string()
-    }
-
-    /// Stops and removes a pod.
-    pub async fn end(&self, pod: &str) {
-        self.cri.stop_pod(pod).await.unwrap_or_else(|e| panic!("StopPodSandbox: {e}"));
-        self.cri.remove_pod(pod).await.unwrap_or_else(|e| panic!("RemovePodSandbox: {e}"));
     }
 
     /// No unit of a pod is left.

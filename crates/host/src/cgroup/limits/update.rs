@@ -25,18 +25,18 @@ impl Cgroup {
         self.update_with(resources, || Ok::<(), Error>(()))?
     }
 
-    /// As [`Cgroup::update`], with something `else_done` afterwards: if that fails too, everything is put back. Returns its outcome.
+    /// As [`Cgroup::update`], with something done `then`: if that fails, everything is put back too. Returns its outcome.
     ///
     /// # Errors
     /// As [`Cgroup::apply`].
     pub fn update_with<E>(
         &self,
         resources: &LinuxResources,
-        else_done: impl FnOnce() -> Result<(), E>,
+        then: impl FnOnce() -> Result<(), E>,
     ) -> Result<Result<(), E>, Error> {
         self.not_root("limit")?;
         let before = self.before(resources)?;
-        let outcome = self.apply(resources).map(|()| else_done());
+        let outcome = self.apply(resources).map(|()| then());
         if !matches!(outcome, Ok(Ok(()))) {
             put_back(before);
         }
